@@ -1,0 +1,46 @@
+//! Vector clocks: one lane an actor, the lane counts the actor's events.
+
+/// Most actors of one execution, workers included.
+pub const MAX_ACTORS: usize = 16;
+
+/// A set of actors.
+pub(crate) type Actors = u32;
+
+/// What of every actor has happened before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Clock([u16; MAX_ACTORS]);
+
+impl Clock {
+    pub(crate) const ZERO: Clock = Clock([0; MAX_ACTORS]);
+
+    /// Lane-wise maximum.
+    #[inline]
+    pub(crate) fn join(&mut self, other: &Clock) {
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            *mine = (*mine).max(*theirs);
+        }
+    }
+    #[inline]
+    pub(crate) fn lane(&self, actor: u8) -> u16 {
+        self.0[actor as usize]
+    }
+    #[inline]
+    pub(crate) fn tick(&mut self, actor: u8) {
+        self.0[actor as usize] += 1;
+    }
+    /// For hashing.
+    pub(crate) fn fold(&self, mut hash: u64) -> u64 {
+        for lane in self.0 {
+            hash = mix(hash, u64::from(lane));
+        }
+        hash
+    }
+}
+
+/// One step of a 64-bit mixing function (the finaliser of splitmix64 over a running state). Portable.
+#[inline]
+pub(crate) fn mix(hash: u64, value: u64) -> u64 {
+    let mut x = hash.rotate_left(23) ^ value.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x ^ (x >> 27)
+}

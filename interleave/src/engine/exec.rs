@@ -1,0 +1,543 @@
+//! The running execution: who wants to do what, who goes next, and what has happened so far.
+
+use super::clock::{Actors, Clock, MAX_ACTORS, mix};
+use super::frame::Frame;
+use super::object::{NOBODY, Object};
+use super::op::{Kind, NO_OBJECT, ObjectId, Op, dependent};
+use super::record::Recorder;
+use super::strategy::Chooser;
+use super::work::{Item, Queue};
+use super::{coroutine, wait_for};
+use crate::lab::{Invariant, Stamp, Violation};
+use model::platform::Plant;
+use std::cell::RefCell;
+use std::panic::Location;
+
+/// Late steps (barriers) of one execution after which nothing makes progress any more.
+const LATE_STEPS: u32 = 96;
+/// Late steps of one actor in a row, nobody else doing anything, after which it makes no progress.
+const LATE_STEPS_IN_A_ROW: u32 = 12;
+
+/// What primitives mean at the moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mode {
+    /// Outside of executions, in setup and in final checks: sequential, everything at once.
+    Sequential,
+    /// Actors run and every visible operation is a choice.
+    Running,
+    /// The execution is over and stacks are being unwound: nothing has an effect.
+    Ending,
+}
+
+/// What the main loop does next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Next {
+    /// Resume this actor; its pending operation has just happened.
+    Run(u8),
+    /// Nothing can run and nothing has to.
+    Rest,
+    /// The search has no use for the rest of this execution.
+    Cut,
+    /// A violation was found.
+    Failed,
+}
+
+/// Everything about the running execution.
+pub(crate) struct Exec {
+    pub(crate) mode: Mode,
+    pub(crate) current: u8,
+    pub(crate) next: Next,
+    pub(crate) names: Vec<String>,
+    /// Actors that may be idle at the end: workers.
+    pub(crate) daemons: Actors,
+    pub(crate) pending: [Op; MAX_ACTORS],
+    pub(crate) places: [&'static Location<'static>; MAX_ACTORS],
+    pub(crate) clocks: [Clock; MAX_ACTORS],
+    pub(crate) atomic_depth: [u8; MAX_ACTORS],
+    pub(crate) objects: Vec<Object>,
+    created: [u32; MAX_ACTORS + 1],
+    pub(crate) items: Vec<Item>,
+    pub(crate) queues: Vec<Queue>,
+    /// Virtual time in milliseconds.
+    pub(crate) now_ms: u64,
+    retries: [u32; MAX_ACTORS],
+    late_steps: u32,
+    late_in_a_row: [u32; MAX_ACTORS],
+    why_retry: [&'static str; MAX_ACTORS],
+
+    pub(crate) frames: Vec<Frame>,
+    pub(crate) depth: usize,
+    /// Events that are only done again, from the previous execution.
+    pub(crate) replayed: usize,
+    pub(crate) chooser: Chooser,
+    pub(crate) hash: u64,
+    pub(crate) races: u64,
+    /// Scratch space of the race lookup.
+    pub(super) seen: Vec<usize>,
+    pub(crate) violation: Option<Violation>,
+    pub(crate) recorder: Option<Recorder>,
+
+    pub(crate) planted: u32,
+    pub(crate) free_timers: u32,
+    pub(crate) free_retries: u32,
+    pub(crate) max_events: u32,
+    pub(crate) count_classes: bool,
+}
+
+thread_local! {
+    static EXEC: RefCell<Exec> = RefCell::new(Exec::new());
+}
+
+/// Looks into or changes the running execution. Must not be nested, and must not suspend inside.
+#[inline]
+pub(crate) fn with<R>(f: impl FnOnce(&mut Exec) -> R) -> R {
+    EXEC.with(|exec| f(&mut exec.borrow_mut()))
+}
+
+/// One visible operation of the running actor: returns when it has happened. In sequential context it happens at once.
+#[inline]
+pub(crate) fn visible(op: Op, place: &'static Location<'static>) {
+    let suspend = with(|exec| match exec.mode {
+        Mode::Sequential => {
+            exec.at_once(&op);
+            false
+        }
+        Mode::Ending => false,
+        Mode::Running => {
+            let actor = exec.current;
+            exec.arrive(actor, op, place);
+            let next = exec.pick();
+            exec.next = next;
+            next != Next::Run(actor)
+        }
+    });
+    if suspend {
+        coroutine::suspend();
+    }
+}
+
+/// Ends the execution with a violation; does not return. Outside of actors it panics with the violation.
+pub(crate) fn fail(violation: Violation) -> ! {
+    let in_actor = with(|exec| {
+        if exec.mode == Mode::Running {
+            exec.set_violation(violation.clone());
+            exec.next = Next::Failed;
+            true
+        } else {
+            false
+        }
+    });
+    if in_actor {
+        loop {
+            coroutine::suspend();
+        }
+    }
+    std::panic::panic_any(Fallen(violation));
+}
+
+/// The panic payload of a violation found outside of an actor.
+pub(crate) struct Fallen(pub(crate) Violation);
+
+impl Exec {
+    fn new() -> Self {
+        Exec {
+            mode: Mode::Sequential,
+            current: NOBODY,
+            next: Next::Rest,
+            names: Vec::new(),
+            daemons: 0,
+            pending: [Op::DONE; MAX_ACTORS],
+            places: [Location::caller(); MAX_ACTORS],
+            clocks: [Clock::ZERO; MAX_ACTORS],
+            atomic_depth: [0; MAX_ACTORS],
+            objects: Vec::new(),
+            created: [0; MAX_ACTORS + 1],
+            items: Vec::new(),
+            queues: Vec::new(),
+            now_ms: 0,
+            retries: [0; MAX_ACTORS],
+            late_steps: 0,
+            late_in_a_row: [0; MAX_ACTORS],
+            why_retry: [""; MAX_ACTORS],
+            frames: Vec::new(),
+            depth: 0,
+            replayed: 0,
+            chooser: Chooser::First,
+            hash: 0,
+            races: 0,
+            seen: Vec::new(),
+            violation: None,
+            recorder: None,
+            planted: 0,
+            free_timers: 2,
+            free_retries: 3,
+            max_events: u32::MAX,
+            count_classes: false,
+        }
+    }
+
+    /// Forgets the previous execution, not the search.
+    pub(crate) fn reset(&mut self) {
+        self.mode = Mode::Sequential;
+        self.current = NOBODY;
+        self.next = Next::Rest;
+        self.names.clear();
+        self.daemons = 0;
+        self.pending = [Op::DONE; MAX_ACTORS];
+        self.clocks = [Clock::ZERO; MAX_ACTORS];
+        self.atomic_depth = [0; MAX_ACTORS];
+        self.objects.clear();
+        self.created = [0; MAX_ACTORS + 1];
+        self.items.clear();
+        self.queues.clear();
+        self.now_ms = 0;
+        self.retries = [0; MAX_ACTORS];
+        self.late_steps = 0;
+        self.late_in_a_row = [0; MAX_ACTORS];
+        self.depth = 0;
+        self.hash = 0;
+        self.violation = None;
+    }
+
+    /// Registers an actor; its first pending operation is [`Kind::Begin`].
+    pub(crate) fn add_actor(&mut self, name: String, daemon: bool) -> u8 {
+        let actor = self.names.len();
+        assert!(actor < MAX_ACTORS, "an execution has at most {MAX_ACTORS} actors, workers included");
+        self.names.push(name);
+        self.pending[actor] = Op::BEGIN;
+        if daemon {
+            self.daemons |= 1 << actor;
+        }
+        actor as u8
+    }
+
+    pub(crate) fn add_object(&mut self, name: &'static str, word: u64) -> ObjectId {
+        let creator = if self.mode == Mode::Running { self.current as usize } else { MAX_ACTORS };
+        let nth = self.created[creator];
+        self.created[creator] += 1;
+        self.objects.push(Object::new(name, (creator as u64) << 32 | u64::from(nth), word));
+        (self.objects.len() - 1) as ObjectId
+    }
+
+    pub(crate) fn set_violation(&mut self, violation: Violation) {
+        if self.violation.is_none() {
+            self.violation = Some(violation);
+        }
+    }
+
+    /// The event that happens now.
+    pub(crate) fn stamp(&self) -> Stamp {
+        Stamp(self.depth.saturating_sub(1) as u32)
+    }
+
+    fn at_once(&mut self, op: &Op) {
+        if op.object == NO_OBJECT || matches!(op.kind, Kind::Work | Kind::Flush | Kind::WorkStart) {
+            return;
+        }
+        let object = &mut self.objects[op.object as usize];
+        assert!(object.allows(op), "{} cannot be had at once, and nobody else runs to give it", object.name);
+        object.apply(op, NOBODY);
+        if matches!(op.kind, Kind::Lock | Kind::SpinLock | Kind::WriteLock) {
+            object.owner = SEQUENTIAL_OWNER;
+        }
+    }
+
+    fn arrive(&mut self, actor: u8, op: Op, place: &'static Location<'static>) {
+        self.pending[actor as usize] = op;
+        self.places[actor as usize] = place;
+        if self.atomic_depth[actor as usize] > 0 && op.kind.may_sleep() {
+            let name = self.objects.get(op.object as usize).map_or("", |o| o.name);
+            let what = format!(
+                "{} may sleep at {} ({}:{}) while it holds a spinlock",
+                self.names[actor as usize],
+                name,
+                short(place.file()),
+                place.line()
+            );
+            self.set_violation(Violation::new(Invariant::I8, what, None));
+        }
+    }
+
+    /// Whether `actor`'s pending operation can happen now; `.1` when only as a last resort.
+    fn can_run(&self, actor: usize) -> (bool, bool) {
+        let op = &self.pending[actor];
+        match op.kind {
+            Kind::Done => (false, false),
+            Kind::Begin | Kind::Work => (true, false),
+            Kind::Retry => (true, true),
+            Kind::Flush => (self.items[op.span.last as usize].is_done(op.arg()), false),
+            Kind::WorkStart => {
+                let item = &self.items[op.arg() as usize];
+                let queue = &self.queues[item.queue];
+                if item.running.is_some() || queue.busy {
+                    return (false, false);
+                }
+                if item.pending.is_some() {
+                    (queue.order.first().is_none_or(|first| *first == op.arg() as usize), false)
+                } else {
+                    (item.timer.is_some() && queue.order.is_empty(), item.expired >= self.free_timers)
+                }
+            }
+            _ => (self.objects[op.object as usize].allows(op), false),
+        }
+    }
+
+    /// Actors that can run, and whether only as a last resort.
+    fn runnable(&self) -> (Actors, bool) {
+        let (mut now, mut late) = (0, 0);
+        for actor in 0..self.names.len() {
+            match self.can_run(actor) {
+                (false, _) => {}
+                (true, false) => now |= 1 << actor,
+                (true, true) => late |= 1 << actor,
+            }
+        }
+        if now != 0 { (now, false) } else { (late, true) }
+    }
+
+    /// Lets somebody do its pending operation, and says who goes on.
+    pub(crate) fn pick(&mut self) -> Next {
+        if self.violation.is_some() {
+            return Next::Failed;
+        }
+        let depth = self.depth;
+        if depth + 1 < self.replayed {
+            let actor = self.frames[depth].actor;
+            self.again(actor);
+            return Next::Run(actor);
+        }
+        let (runnable, late) = self.runnable();
+        if runnable == 0 {
+            self.see_blocked();
+            return self.nothing_runs();
+        }
+        if depth as u32 >= self.max_events {
+            let what = format!("{depth} events and no end: {} goes on and on", self.names[self.current as usize]);
+            self.set_violation(Violation::new(Invariant::I6, what, None));
+            return Next::Failed;
+        }
+        // A last resort is nobody's choice: the first one after the actor that went last, round robin.
+        let choice = if late { Some(self.round_robin(runnable)) } else { self.choose(runnable) };
+        match choice {
+            Some(actor) => {
+                self.happen(actor, runnable, late);
+                if self.violation.is_some() { Next::Failed } else { Next::Run(actor) }
+            }
+            None if self.violation.is_some() => Next::Failed,
+            None => {
+                self.see_blocked();
+                Next::Cut
+            }
+        }
+    }
+
+    fn round_robin(&self, among: Actors) -> u8 {
+        let after = if self.current == NOBODY { 0 } else { u32::from(self.current) + 1 };
+        let later = among.checked_shr(after).unwrap_or(0);
+        if later != 0 { (after + later.trailing_zeros()) as u8 } else { among.trailing_zeros() as u8 }
+    }
+
+    /// The pending operation of `actor` happens, for the first time at this place of the search.
+    fn happen(&mut self, actor: u8, runnable: Actors, late: bool) {
+        let (a, depth) = (actor as usize, self.depth);
+        let op = self.pending[a];
+        if self.frames.len() <= depth {
+            self.frames.push(Frame::default());
+        }
+        if late {
+            self.frames[depth].begin(runnable, 0, 1 << actor);
+        } else if self.chooser.reduces() {
+            self.find_races(actor, &op, depth);
+        }
+        let mut clock = self.clocks[a];
+        if late {
+            // Nobody else could run: everything so far happens before.
+            for other in &self.clocks[..self.names.len()] {
+                clock.join(other);
+            }
+        }
+        let mut previous = 0;
+        if op.object != NO_OBJECT {
+            let object = &self.objects[op.object as usize];
+            previous = object.last;
+            if op.kind.has_span() {
+                let mut at = previous;
+                while at != 0 {
+                    let frame = &self.frames[at as usize - 1];
+                    if dependent(&frame.op, &op) {
+                        clock.join(&frame.clock);
+                    }
+                    at = frame.previous;
+                }
+            } else {
+                object.order_before(&op, &mut clock);
+            }
+        }
+        clock.tick(actor);
+        let preempting = depth > 0 && {
+            let before = self.frames[depth - 1].actor;
+            before != actor && runnable & (1 << before) != 0
+        };
+        let preemptions = if depth == 0 { 0 } else { self.frames[depth - 1].preemptions } + u16::from(preempting);
+        let frame = &mut self.frames[depth];
+        frame.actor = actor;
+        frame.op = op;
+        frame.clock = clock;
+        frame.index = clock.lane(actor);
+        frame.previous = previous;
+        frame.late = late;
+        frame.preemptions = preemptions;
+        self.effect(actor, &op, &clock, late);
+        if self.count_classes {
+            let canonical = self.canonical(op.object);
+            let class = mix(mix(clock.fold(0), op.kind as u64), mix(canonical, u64::from(actor)));
+            let before = if depth == 0 { 0 } else { self.frames[depth - 1].class };
+            self.frames[depth].class = before.wrapping_add(class);
+        }
+    }
+
+    /// The pending operation of `actor` happens again, as recorded.
+    fn again(&mut self, actor: u8) {
+        let frame = &self.frames[self.depth];
+        let (op, clock, late) = (frame.op, frame.clock, frame.late);
+        assert!(
+            self.pending[actor as usize] == op,
+            "the program is not deterministic: event {} was {:?} of {}, now {:?}",
+            self.depth,
+            op,
+            self.names[actor as usize],
+            self.pending[actor as usize]
+        );
+        self.effect(actor, &op, &clock, late);
+    }
+
+    /// What `op` does to the execution; the same whether new or done again.
+    fn effect(&mut self, actor: u8, op: &Op, clock: &Clock, late: bool) {
+        self.clocks[actor as usize] = *clock;
+        if op.object != NO_OBJECT {
+            let object = &mut self.objects[op.object as usize];
+            object.apply(op, actor);
+            object.publish(op, clock);
+            object.last = self.depth as u32 + 1;
+        }
+        match op.kind {
+            Kind::SpinLock => self.atomic_depth[actor as usize] += 1,
+            Kind::WorkStart => self.start_item(op.arg() as usize),
+            _ => {}
+        }
+        self.depth += 1;
+        self.hash = mix(
+            mix(self.hash, u64::from(actor) << 8 | op.kind as u64),
+            mix(self.canonical(op.object), mix(op.span.first, op.span.last)),
+        );
+        if let Some(recorder) = &mut self.recorder {
+            recorder.event(actor, op, self.places[actor as usize], &self.objects, &self.items, self.depth - 1);
+        }
+        self.watch_progress(actor, late);
+    }
+
+    fn watch_progress(&mut self, actor: u8, late: bool) {
+        for (other, row) in self.late_in_a_row.iter_mut().enumerate() {
+            if other != actor as usize {
+                *row = 0;
+            }
+        }
+        if !late {
+            return;
+        }
+        self.late_steps += 1;
+        let row = &mut self.late_in_a_row[actor as usize];
+        *row += 1;
+        if *row > LATE_STEPS_IN_A_ROW || self.late_steps > LATE_STEPS {
+            let why = match self.pending[actor as usize].kind {
+                Kind::WorkStart => "its timer expires and it arms it again",
+                _ => self.why_retry[actor as usize],
+            };
+            let what = format!(
+                "{} retries without end ({why}), nobody else can run, nothing changes",
+                self.names[actor as usize]
+            );
+            self.set_violation(Violation::new(Invariant::I6, what, None));
+        }
+    }
+
+    fn canonical(&self, object: ObjectId) -> u64 {
+        self.objects.get(object as usize).map_or(u64::MAX, |o| o.canonical)
+    }
+
+    fn nothing_runs(&mut self) -> Next {
+        let stuck = |actor: &usize| {
+            let op = &self.pending[*actor];
+            let idle = op.kind == Kind::WorkStart && self.daemons & (1 << actor) != 0;
+            op.kind != Kind::Done && !idle
+        };
+        let stuck: Vec<usize> = (0..self.names.len()).filter(stuck).collect();
+        if stuck.is_empty() {
+            return Next::Rest;
+        }
+        let what = wait_for::describe(self, &stuck);
+        self.set_violation(Violation::new(Invariant::I8, what, None));
+        Next::Failed
+    }
+
+    /// A retry loop goes round. Whether it is a visible operation this time.
+    pub(crate) fn count_retry(&mut self, why: &'static str) -> bool {
+        if self.mode != Mode::Running {
+            return false;
+        }
+        let actor = self.current as usize;
+        self.why_retry[actor] = why;
+        self.retries[actor] += 1;
+        self.retries[actor] > self.free_retries
+    }
+
+    /// Whether the planted bug is on.
+    pub(crate) fn is_planted(&self, which: Plant) -> bool {
+        self.planted & (1 << which as u32) != 0
+    }
+
+    /// The lock is free again. `exclusive`: it was held for write.
+    pub(crate) fn release(&mut self, object: ObjectId, exclusive: bool) {
+        if self.mode == Mode::Ending {
+            return;
+        }
+        let actor = if self.mode == Mode::Running { self.current } else { NOBODY };
+        let clock = if actor == NOBODY { Clock::ZERO } else { self.clocks[actor as usize] };
+        let object = &mut self.objects[object as usize];
+        if exclusive {
+            object.owner = NOBODY;
+            object.written.join(&clock);
+        } else {
+            object.readers -= 1;
+            object.read.join(&clock);
+            if actor != NOBODY {
+                object.reader_set &= !(1 << actor);
+            }
+        }
+    }
+
+    /// `downgrade_write`: held for read from now on.
+    pub(crate) fn downgrade(&mut self, object: ObjectId) {
+        self.release(object, true);
+        if self.mode == Mode::Ending {
+            return;
+        }
+        let actor = if self.mode == Mode::Running { self.current } else { NOBODY };
+        let object = &mut self.objects[object as usize];
+        object.readers += 1;
+        if actor != NOBODY {
+            object.reader_set |= 1 << actor;
+        }
+    }
+}
+
+/// Owner of a lock taken in sequential context: taking it again would wait for ever.
+const SEQUENTIAL_OWNER: u8 = NOBODY - 1;
+
+/// A path as a reader wants it: from the workspace, whatever machine built it.
+pub(crate) fn short(path: &str) -> &str {
+    ["model/src", "interleave/src", "sim-mm/src", "sim-gpu/src", "scenarios/src"]
+        .iter()
+        .find_map(|room| path.find(room).map(|at| &path[at..]))
+        .unwrap_or(path)
+}

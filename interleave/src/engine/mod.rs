@@ -1,0 +1,24 @@
+//! The scheduler: one execution of a program, every visible operation a choice.
+//!
+//! | file | trade |
+//! |---|---|
+//! | `op` | visible operations, and which of them depend on each other |
+//! | `object`, `work` | locks, words, work items: when can an operation go ahead, what does it do |
+//! | `exec` | the running execution: arrival of operations, who goes next |
+//! | `frame`, `reduce` | the path being explored, partial-order reduction |
+//! | `strategy` | the other ways of choosing |
+//! | `wait_for` | a deadlock in words |
+//! | `record` | an execution in words |
+//! | `coroutine` | actors as coroutines |
+
+pub(crate) mod clock;
+pub(crate) mod coroutine;
+pub(crate) mod exec;
+pub(crate) mod frame;
+pub(crate) mod object;
+pub(crate) mod op;
+pub(crate) mod record;
+mod reduce;
+pub(crate) mod strategy;
+mod wait_for;
+pub(crate) mod work;

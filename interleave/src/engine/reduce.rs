@@ -1,0 +1,162 @@
+//! Source-set dynamic partial-order reduction with sleep sets (Abdulla et al., 2014).
+//!
+//! Each time an operation is about to happen, the earlier events that it races with are looked up: dependent, and not
+//! ordered by anything between. For each such race one actor is wanted at the earlier place that starts an execution in
+//! which the two come the other way round. Sleep sets keep an actor from being tried where a sibling has covered it.
+//!
+//! Two things are easy to get wrong, and each loses schedules:
+//! - operations that are disabled when a path ends never happen on it, so their races are looked up there
+//!   ([`Exec::see_blocked`]);
+//! - a race that cannot be turned round at its place (a nested hold, a queued writer) must not hide an earlier one.
+
+use super::clock::{Actors, MAX_ACTORS};
+use super::exec::Exec;
+use super::op::{NO_OBJECT, Op, dependent};
+
+impl Exec {
+    /// The choice at a new place of an exhaustive search; None when everything possible here is asleep.
+    pub(super) fn choose_exhaustively(&mut self, runnable: Actors, reduce: bool, bound: Option<u16>) -> Option<u8> {
+        let depth = self.depth;
+        if depth + 1 == self.replayed {
+            // The place where this path leaves the previous one: the choice was made by `backtrack`.
+            return Some(self.frames[depth].actor);
+        }
+        if self.frames.len() <= depth {
+            self.frames.push(Default::default());
+        }
+        let mut sleep = 0;
+        if reduce && depth > 0 {
+            let before = &self.frames[depth - 1];
+            if !before.late {
+                let mut candidates = (before.sleep | before.done) & !(1 << before.actor);
+                while candidates != 0 {
+                    let other = candidates.trailing_zeros() as usize;
+                    candidates &= candidates - 1;
+                    if !dependent(&self.pending[other], &before.op) {
+                        sleep |= 1 << other;
+                    }
+                }
+            }
+        }
+        let available = runnable & !sleep;
+        if available == 0 {
+            return None;
+        }
+        let stay = if depth == 0 { None } else { Some(self.frames[depth - 1].actor) };
+        let actor = match stay {
+            Some(actor) if available & (1 << actor) != 0 => actor,
+            _ => available.trailing_zeros() as u8,
+        };
+        let wanted = if reduce {
+            1 << actor
+        } else {
+            match (bound, stay) {
+                (Some(bound), Some(stay)) if runnable & (1 << stay) != 0 && self.frames[depth - 1].preemptions >= bound => {
+                    1 << stay
+                }
+                _ => runnable,
+            }
+        };
+        self.frames[depth].begin(runnable, sleep, wanted);
+        Some(actor)
+    }
+
+    /// Finds the next path; false when there is none.
+    pub(crate) fn backtrack(&mut self) -> bool {
+        let mut depth = self.depth;
+        while depth > 0 {
+            depth -= 1;
+            let frame = &mut self.frames[depth];
+            frame.done |= 1 << frame.actor;
+            let left = frame.wanted & !frame.done & !frame.sleep;
+            if left != 0 {
+                frame.actor = left.trailing_zeros() as u8;
+                self.replayed = depth + 1;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The path ends here: the races of operations that cannot happen any more on it.
+    pub(super) fn see_blocked(&mut self) {
+        if !self.chooser.reduces() {
+            return;
+        }
+        for actor in 0..self.names.len() {
+            let op = self.pending[actor];
+            if op.object != NO_OBJECT {
+                self.find_races(actor as u8, &op, self.depth);
+            }
+        }
+    }
+
+    /// Looks up the races of `op`, which `actor` is about to do at `depth`.
+    pub(super) fn find_races(&mut self, actor: u8, op: &Op, depth: usize) {
+        if op.object == NO_OBJECT {
+            return;
+        }
+        let clock = self.clocks[actor as usize];
+        let mut at = self.objects[op.object as usize].last as usize;
+        // Events that `op` is ordered after through the object itself.
+        let mut seen: Vec<usize> = std::mem::take(&mut self.seen);
+        seen.clear();
+        while at != 0 {
+            let index = at - 1;
+            let frame = &self.frames[index];
+            at = frame.previous as usize;
+            if frame.actor == actor || !dependent(&frame.op, op) {
+                continue;
+            }
+            let other = frame.actor;
+            let number = frame.index;
+            let ordered = clock.lane(other) >= number;
+            let covered = || seen.iter().any(|&later| self.frames[later].clock.lane(other) >= number);
+            if !ordered && !covered() && !self.turn_round(index, actor, op, depth) {
+                continue;
+            }
+            seen.push(index);
+        }
+        self.seen = seen;
+    }
+
+    /// Wants, at event `earlier`, somebody who starts an execution in which `op` comes before it. False when there is no
+    /// such execution.
+    fn turn_round(&mut self, earlier: usize, actor: u8, op: &Op, depth: usize) -> bool {
+        self.races += 1;
+        let event = &self.frames[earlier];
+        let (other, number, enabled) = (event.actor, event.index, event.enabled);
+        // The first event of each actor that does not happen after `earlier`; who of them depends on no other of them
+        // can go first.
+        let mut first = [0u16; MAX_ACTORS];
+        let mut initials: Actors = 0;
+        let (mut actor_moved, mut op_depends) = (false, false);
+        for frame in &self.frames[earlier + 1..depth] {
+            actor_moved |= frame.actor == actor;
+            if frame.clock.lane(other) >= number {
+                continue;
+            }
+            op_depends |= dependent(&frame.op, op);
+            let who = frame.actor as usize;
+            if first[who] != 0 {
+                continue;
+            }
+            let depends = (0..self.names.len()).any(|q| first[q] != 0 && frame.clock.lane(q as u8) >= first[q]);
+            first[who] = frame.index;
+            if !depends {
+                initials |= 1 << who;
+            }
+        }
+        if !actor_moved && !op_depends && enabled & (1 << actor) != 0 {
+            initials |= 1 << actor;
+        }
+        if initials == 0 {
+            return false;
+        }
+        let frame = &mut self.frames[earlier];
+        if initials & (frame.wanted | frame.sleep | frame.done) == 0 {
+            frame.wanted |= if initials & (1 << actor) != 0 { 1 << actor } else { initials & initials.wrapping_neg() };
+        }
+        true
+    }
+}

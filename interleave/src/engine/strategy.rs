@@ -1,0 +1,107 @@
+//! Who goes next, where the search has a choice.
+
+use super::clock::{Actors, MAX_ACTORS};
+use super::exec::Exec;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+/// The strategy at work, with its state.
+#[derive(Debug)]
+pub(crate) enum Chooser {
+    /// The lowest that can run, staying with the one that runs.
+    First,
+    /// Depth first over everything; see [`super::reduce`].
+    Exhaustive { reduce: bool, bound: Option<u16> },
+    /// A uniform choice at each step.
+    Random(Box<ChaCha8Rng>),
+    /// Probabilistic concurrency testing (Burckhardt et al., 2010): random priorities that drop at `depth - 1` random
+    /// events of an execution of about `length` events.
+    Pct { rng: Box<ChaCha8Rng>, priorities: [u64; MAX_ACTORS], drops: Vec<u64>, depth: u32, length: u64 },
+    /// Exactly these actors; anything else is an error.
+    Exactly(Vec<u8>),
+    /// These actors as far as they can run, then [`Chooser::First`].
+    Roughly { wanted: Vec<u8>, at: usize },
+}
+
+impl Chooser {
+    pub(crate) fn random(seed: u64) -> Self {
+        Chooser::Random(Box::new(ChaCha8Rng::seed_from_u64(seed)))
+    }
+    pub(crate) fn pct(seed: u64, depth: u32) -> Self {
+        Chooser::Pct {
+            rng: Box::new(ChaCha8Rng::seed_from_u64(seed)),
+            priorities: [0; MAX_ACTORS],
+            drops: Vec::new(),
+            depth,
+            length: 64,
+        }
+    }
+    /// Whether races have to be looked up.
+    #[inline]
+    pub(crate) fn reduces(&self) -> bool {
+        matches!(self, Chooser::Exhaustive { reduce: true, .. })
+    }
+    /// Before each execution; `longest` is the length of the longest so far.
+    pub(crate) fn begin(&mut self, longest: u32) {
+        match self {
+            Chooser::Pct { rng, priorities, drops, depth, length } => {
+                *length = u64::from(longest.max(16));
+                for priority in priorities.iter_mut() {
+                    *priority = rng.next_u64() | 1 << 63;
+                }
+                drops.clear();
+                for _ in 1..*depth {
+                    drops.push(rng.next_u64() % *length);
+                }
+            }
+            Chooser::Roughly { at, .. } => *at = 0,
+            _ => {}
+        }
+    }
+}
+
+fn nth(set: Actors, n: u32) -> u8 {
+    let mut set = set;
+    for _ in 0..n {
+        set &= set - 1;
+    }
+    set.trailing_zeros() as u8
+}
+
+impl Exec {
+    /// One of `runnable`. None: the rest of this execution is not wanted.
+    pub(super) fn choose(&mut self, runnable: Actors) -> Option<u8> {
+        let depth = self.depth;
+        let stay = |current: u8| current < 32 && runnable & (1 << current) != 0;
+        let first = if stay(self.current) { self.current } else { runnable.trailing_zeros() as u8 };
+        match &mut self.chooser {
+            Chooser::First => Some(first),
+            Chooser::Exhaustive { reduce, bound } => {
+                let (reduce, bound) = (*reduce, *bound);
+                self.choose_exhaustively(runnable, reduce, bound)
+            }
+            Chooser::Random(rng) => Some(nth(runnable, (rng.next_u64() % u64::from(runnable.count_ones())) as u32)),
+            Chooser::Pct { priorities, drops, .. } => {
+                if let Some(at) = drops.iter().position(|&drop| drop == depth as u64)
+                    && stay(self.current)
+                {
+                    priorities[self.current as usize] = at as u64;
+                }
+                (0..MAX_ACTORS as u8).filter(|&a| runnable & (1 << a) != 0).max_by_key(|&a| priorities[a as usize])
+            }
+            Chooser::Exactly(wanted) => match wanted.get(depth).copied() {
+                Some(actor) if actor < 32 && runnable & (1 << actor) != 0 => Some(actor),
+                _ => None,
+            },
+            Chooser::Roughly { wanted, at } => {
+                while let Some(&actor) = wanted.get(*at) {
+                    *at += 1;
+                    if actor < 32 && runnable & (1 << actor) != 0 {
+                        return Some(actor);
+                    }
+                }
+                Some(first)
+            }
+        }
+    }
+}

@@ -1,0 +1,466 @@
+//! Programs, and the search over their executions.
+
+use crate::engine::clock::Actors;
+use crate::engine::coroutine::{Actor, Resumed};
+use crate::engine::exec::{Exec, Fallen, Mode, Next, visible, with};
+use crate::engine::op::{Kind, Op};
+use crate::engine::record::{Recorder, Timeline};
+use crate::engine::strategy::Chooser;
+use crate::lab::{Invariant, Violation};
+use crate::panics::{self, Quiet};
+use crate::sim::set_work_runner;
+use model::platform::{ClientId, Plant, WorkFunc};
+use serde::{Deserialize, Serialize};
+use std::any::Any;
+use std::collections::HashSet;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Something to explore: setup, actors, final check. Must be deterministic but for what the scheduler chooses.
+pub trait Program {
+    /// Builds the world and says who runs. Called once for each execution, in sequential context: every operation goes
+    /// through at once; one that would have to wait panics.
+    fn start(&self, launch: &mut Launch) -> Box<dyn Execution>;
+}
+
+/// One execution, started.
+pub trait Execution {
+    /// The final check, in sequential context: all actors have ended and nothing is left to run. Says what is wrong
+    /// with [`Lab::fail`](crate::lab::Lab::fail).
+    fn at_rest(&self);
+}
+
+/// Who runs in an execution.
+#[derive(Default)]
+pub struct Launch {
+    actors: Vec<(String, Box<dyn FnOnce()>)>,
+}
+
+impl Launch {
+    /// A thread of the program.
+    pub fn actor(&mut self, name: &str, body: impl FnOnce() + 'static) {
+        self.actors.push((name.to_string(), Box::new(body)));
+    }
+    /// What a work item runs.
+    pub fn on_work(&mut self, run: impl Fn(ClientId, WorkFunc) + 'static) {
+        set_work_runner(Some(std::rc::Rc::new(run)));
+    }
+}
+
+/// How to search.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// In which order, and how much.
+    pub strategy: Strategy,
+    /// When to give up.
+    pub limits: Limits,
+    /// Bugs switched on.
+    pub planted: Vec<Plant>,
+    /// How many expiries of each timer may happen at any moment; later ones only when nothing else can run.
+    pub free_timers: u32,
+    /// How many rounds of its retry loops each actor may do at any moment; later ones only when nothing else can run.
+    pub free_retries: u32,
+    /// Whether to count distinct executions by their happens-before order ([`Stats::distinct`]).
+    pub count_distinct: bool,
+    /// Whether to go on after a violation, and count them ([`Stats::violations`]).
+    pub keep_going: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            strategy: Strategy::Exhaustive { preemptions: None, reduction: true },
+            limits: Limits::default(),
+            planted: Vec::new(),
+            free_timers: 2,
+            free_retries: 3,
+            count_distinct: false,
+            keep_going: false,
+        }
+    }
+}
+
+/// See [`Config`].
+#[derive(Clone, Debug)]
+pub enum Strategy {
+    /// Every interleaving, or with `preemptions` every one that has at most so many of them. The reduction leaves out
+    /// interleavings that differ only in the order of independent operations; it is not used under a bound, where it
+    /// would not be sound.
+    Exhaustive {
+        /// The bound.
+        preemptions: Option<u32>,
+        /// Partial-order reduction.
+        reduction: bool,
+    },
+    /// A uniform choice at each step.
+    Random {
+        /// Where the generator starts.
+        seed: u64,
+    },
+    /// Probabilistic concurrency testing.
+    Pct {
+        /// Where the generator starts.
+        seed: u64,
+        /// Depth of the bug looked for.
+        depth: u32,
+    },
+}
+
+/// See [`Config`].
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Executions; None for no limit (random strategies then never end unless stopped).
+    pub executions: Option<u64>,
+    /// Events after which an execution counts as endless (I6).
+    pub events_per_execution: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { executions: None, events_per_execution: 20_000 }
+    }
+}
+
+/// How much was explored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Stats {
+    /// Executions, those cut short included.
+    pub executions: u64,
+    /// Executions cut short because a sibling covers them.
+    pub cut: u64,
+    /// Visible operations, replayed ones included.
+    pub events: u64,
+    /// Races looked at by the reduction.
+    pub races: u64,
+    /// Events of the longest execution.
+    pub longest: u32,
+    /// Distinct executions by happens-before order, when counted.
+    pub distinct: u64,
+    /// Executions that violated something, when the search goes on after the first.
+    pub violations: u64,
+}
+
+/// Why a search ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub enum End {
+    /// Everything was covered, within the bound on preemptions if there was one.
+    Exhausted,
+    /// An invariant fell.
+    Violated,
+    /// A limit was reached.
+    LimitReached,
+    /// The stop flag was set.
+    Interrupted,
+}
+
+/// What a search came to.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// How much was explored.
+    pub stats: Stats,
+    /// Why it ended.
+    pub end: End,
+    /// The first violation.
+    pub failure: Option<Failure>,
+    /// The happens-before classes seen, sorted, when counted; with whether each was a violation.
+    pub classes: Vec<(u64, bool)>,
+}
+
+/// A violation and the schedule that leads to it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// What fell.
+    pub violation: Violation,
+    /// Who goes, event by event.
+    pub schedule: Schedule,
+    /// Events until it fell.
+    pub events: u32,
+    /// How often another actor went on.
+    pub context_switches: u32,
+    /// Hash over the events.
+    pub event_hash: u64,
+}
+
+/// The actor of each event of an execution.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Schedule {
+    /// Actor numbers.
+    pub choices: Vec<u8>,
+}
+
+impl Schedule {
+    /// How often another actor goes on.
+    pub fn context_switches(&self) -> u32 {
+        self.choices.windows(2).filter(|pair| pair[0] != pair[1]).count() as u32
+    }
+}
+
+/// A schedule asks for something the program cannot do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DoesNotFit {
+    /// The event at which it does not.
+    pub event: usize,
+}
+
+impl fmt::Display for DoesNotFit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the schedule does not fit the program: at event {} the actor it names cannot run", self.event)
+    }
+}
+impl std::error::Error for DoesNotFit {}
+
+/// How one execution ended.
+pub(crate) enum Ended {
+    /// At rest, and the final check passed.
+    Well,
+    /// Cut short.
+    Cut,
+    /// With a violation.
+    Badly(Violation),
+}
+
+fn prepare(config: &Config, chooser: Chooser) {
+    with(|exec| {
+        exec.frames.clear();
+        exec.replayed = 0;
+        exec.races = 0;
+        exec.chooser = chooser;
+        exec.recorder = None;
+        exec.planted = config.planted.iter().fold(0, |set, plant| set | 1 << *plant as u32);
+        exec.free_timers = config.free_timers;
+        exec.free_retries = config.free_retries;
+        exec.max_events = config.limits.events_per_execution;
+        exec.count_classes = config.count_distinct;
+    });
+}
+
+/// Searches `program`. `stop` is looked at after each execution; `progress` is told now and then.
+pub fn explore(
+    program: &dyn Program,
+    config: &Config,
+    stop: Option<&AtomicBool>,
+    mut progress: Option<Box<dyn FnMut(&Stats)>>,
+) -> Outcome {
+    let chooser = match config.strategy {
+        Strategy::Exhaustive { preemptions, reduction } => Chooser::Exhaustive {
+            reduce: reduction && preemptions.is_none(),
+            bound: preemptions.map(|n| n.min(u32::from(u16::MAX)) as u16),
+        },
+        Strategy::Random { seed } => Chooser::random(seed),
+        Strategy::Pct { seed, depth } => Chooser::pct(seed, depth),
+    };
+    let exhaustive = matches!(chooser, Chooser::Exhaustive { .. });
+    prepare(config, chooser);
+    let mut stats = Stats::default();
+    let mut classes: HashSet<(u64, bool)> = HashSet::new();
+    let mut failure = None;
+    let end = loop {
+        with(|exec| {
+            let longest = stats.longest;
+            exec.chooser.begin(longest);
+            if !exhaustive {
+                exec.replayed = 0;
+            }
+        });
+        let ended = run_once(program);
+        let (depth, races, class) = with(|exec| {
+            (exec.depth as u32, exec.races, exec.depth.checked_sub(1).map_or(0, |last| exec.frames[last].class))
+        });
+        stats.executions += 1;
+        stats.events += u64::from(depth);
+        stats.races = races;
+        stats.longest = stats.longest.max(depth);
+        match ended {
+            Ended::Cut => stats.cut += 1,
+            Ended::Well => {
+                if config.count_distinct {
+                    classes.insert((class, false));
+                }
+            }
+            Ended::Badly(violation) => {
+                stats.violations += 1;
+                if config.count_distinct {
+                    classes.insert((class, true));
+                }
+                if failure.is_none() {
+                    failure = Some(with(|exec| failure_of(exec, violation)));
+                }
+                if !config.keep_going {
+                    break End::Violated;
+                }
+            }
+        }
+        stats.distinct = classes.len() as u64;
+        if stats.executions.is_multiple_of(256)
+            && let Some(progress) = &mut progress
+        {
+            progress(&stats);
+        }
+        if exhaustive && !with(Exec::backtrack) {
+            break End::Exhausted;
+        }
+        if stop.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+            break End::Interrupted;
+        }
+        if config.limits.executions.is_some_and(|most| stats.executions >= most) {
+            break End::LimitReached;
+        }
+    };
+    stats.distinct = classes.len() as u64;
+    let mut classes: Vec<(u64, bool)> = classes.into_iter().collect();
+    classes.sort_unstable();
+    tracing::debug!(executions = stats.executions, events = stats.events, ?end, "search ended");
+    Outcome { stats, end, failure, classes }
+}
+
+/// Runs `schedule` with everything written down.
+///
+/// # Errors
+/// The schedule asks for an actor that cannot run.
+pub fn replay(program: &dyn Program, config: &Config, schedule: &Schedule) -> Result<Timeline, DoesNotFit> {
+    prepare(config, Chooser::Exactly(schedule.choices.clone()));
+    with(|exec| exec.recorder = Some(Recorder::default()));
+    let ended = run_once(program);
+    let (timeline, depth) = with(|exec| {
+        let recorder = exec.recorder.take().unwrap_or_default();
+        let timeline = Timeline {
+            actors: exec.names.clone(),
+            steps: recorder.steps,
+            violation: None,
+            event_hash: exec.hash,
+        };
+        (timeline, exec.depth)
+    });
+    match ended {
+        Ended::Cut => Err(DoesNotFit { event: depth }),
+        Ended::Badly(violation) => Ok(Timeline { violation: Some(violation), ..timeline }),
+        Ended::Well if depth < schedule.choices.len() => Err(DoesNotFit { event: depth }),
+        Ended::Well => Ok(timeline),
+    }
+}
+
+/// Runs `wanted` as far as it fits, then without preemption. The failure, if it fails.
+pub(crate) fn run_roughly(program: &dyn Program, config: &Config, wanted: Vec<u8>) -> Option<Failure> {
+    prepare(config, Chooser::Roughly { wanted, at: 0 });
+    match run_once(program) {
+        Ended::Badly(violation) => Some(with(|exec| failure_of(exec, violation))),
+        Ended::Well | Ended::Cut => None,
+    }
+}
+
+fn failure_of(exec: &Exec, violation: Violation) -> Failure {
+    let schedule = Schedule { choices: exec.frames[..exec.depth].iter().map(|f| f.actor).collect() };
+    Failure {
+        violation,
+        events: exec.depth as u32,
+        context_switches: schedule.context_switches(),
+        event_hash: exec.hash,
+        schedule,
+    }
+}
+
+/// One execution from setup to final check.
+fn run_once(program: &dyn Program) -> Ended {
+    let _quiet = Quiet::new();
+    with(Exec::reset);
+    let mut launch = Launch::default();
+    let started = catch_unwind(AssertUnwindSafe(|| program.start(&mut launch)));
+    let execution = match started {
+        Ok(execution) => execution,
+        Err(payload) => {
+            finish();
+            return Ended::Badly(violation_of(payload.as_ref()));
+        }
+    };
+    let mut actors: Vec<Actor> = Vec::new();
+    with(|exec| {
+        for (name, _) in &launch.actors {
+            exec.add_actor(name.clone(), false);
+        }
+        exec.add_workers();
+        exec.mode = Mode::Running;
+    });
+    for (_, body) in launch.actors {
+        actors.push(Actor::new(body));
+    }
+    let mut next = with(Exec::pick);
+    while let Next::Run(actor) = next {
+        with(|exec| exec.current = actor);
+        while actors.len() <= actor as usize {
+            let worker = actors.len() as u8;
+            actors.push(Actor::new(move || work(worker)));
+        }
+        next = match actors[actor as usize].resume() {
+            Resumed::Suspended => with(|exec| exec.next),
+            Resumed::Finished => with(|exec| {
+                exec.pending[actor as usize] = Op::DONE;
+                exec.pick()
+            }),
+            Resumed::Panicked(payload) => {
+                let violation = violation_of(payload.as_ref());
+                with(|exec| {
+                    exec.pending[actor as usize] = Op::DONE;
+                    exec.set_violation(violation);
+                });
+                Next::Failed
+            }
+        };
+    }
+    let violation = with(|exec| {
+        exec.mode = Mode::Ending;
+        exec.violation.take()
+    });
+    actors.iter_mut().for_each(Actor::abandon);
+    let ended = match next {
+        Next::Failed => Ended::Badly(violation.expect("a failed execution says why")),
+        Next::Cut => Ended::Cut,
+        _ => {
+            with(|exec| {
+                exec.mode = Mode::Sequential;
+                exec.current = crate::engine::object::NOBODY;
+            });
+            match catch_unwind(AssertUnwindSafe(|| execution.at_rest())) {
+                Ok(()) => Ended::Well,
+                Err(payload) => Ended::Badly(violation_of(payload.as_ref())),
+            }
+        }
+    };
+    with(|exec| exec.mode = Mode::Ending);
+    drop(execution);
+    finish();
+    ended
+}
+
+fn finish() {
+    set_work_runner(None);
+    with(|exec| {
+        exec.mode = Mode::Sequential;
+        exec.current = crate::engine::object::NOBODY;
+    });
+}
+
+fn violation_of(payload: &(dyn Any + Send)) -> Violation {
+    match payload.downcast_ref::<Fallen>() {
+        Some(Fallen(violation)) => violation.clone(),
+        None => Violation::new(Invariant::I9, panics::describe(payload), None),
+    }
+}
+
+/// The body of a worker: the first start has happened when it is resumed.
+fn work(actor: u8) {
+    let place = Location::caller();
+    let Some(id) = with(|exec| exec.items.iter().position(|item| item.actor == actor)) else { return };
+    loop {
+        let (client, func, object) = with(|exec| {
+            let item = &exec.items[id];
+            (item.client, item.func, item.object)
+        });
+        crate::sim::run_item(client, func);
+        with(|exec| exec.end_item(id));
+        visible(Op::with_arg(Kind::WorkStart, object, id as u64), place);
+    }
+}
+
+/// So that sets of actors are always wide enough.
+const _: () = assert!(crate::engine::clock::MAX_ACTORS <= Actors::BITS as usize);

@@ -1,0 +1,26 @@
+//! Controlled concurrency.
+//!
+//! Kernel-style primitives ([`Sim`]) under a scheduler that chooses every interleaving, and the same primitives on loom
+//! ([`Loom`]). A [`Program`] is setup, actors and a final check; [`explore`] searches its executions for a violation,
+//! [`shrink`] makes a failing one simple, [`replay`] shows it, and [`trace`] keeps it in a file.
+
+#![warn(missing_docs)]
+
+mod engine;
+mod explore;
+pub mod lab;
+pub mod on_loom;
+mod panics;
+mod shrink;
+pub mod sim;
+pub mod trace;
+
+pub use engine::clock::MAX_ACTORS;
+pub use engine::record::{Step, Timeline};
+pub use explore::{
+    Config, DoesNotFit, End, Execution, Failure, Launch, Limits, Outcome, Program, Schedule, Stats, Strategy, explore,
+    replay,
+};
+pub use on_loom::Loom;
+pub use shrink::shrink;
+pub use sim::Sim;

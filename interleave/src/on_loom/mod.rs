@@ -1,0 +1,153 @@
+//! The kernel's primitives on loom: a second opinion on the same model, weak memory included.
+//!
+//! [`Loom`] implements [`Kernel`] and [`Lab`] on the types of the `loom` crate. The driver model runs on it unchanged,
+//! inside [`Loom::check`], which explores its interleavings and, for the lockless words, the stale values that a
+//! weakly ordered machine may show. Nothing here works outside of an execution of loom.
+//!
+//! | file | answers to |
+//! |---|---|
+//! | `check` | running a model under loom, and what came of it |
+//! | `actors` | threads of a program, and what is looked at when all have ended |
+//! | `context` | what one execution keeps: who holds and waits for what (`held_locks`, hung-task reports) |
+//! | `lock` | `struct mutex`, `spinlock_t` |
+//! | `rwsem` | `struct rw_semaphore` |
+//! | `atomic` | `atomic64_t`, `READ_ONCE`/`WRITE_ONCE`, scheduling points without a lock |
+//! | `plain` | fields whose lock lives elsewhere, race checked |
+//! | `cache` | `kmem_cache` |
+//! | `frozen` | a list that only grows, so that references into it stay good |
+//! | `monitor` | `wait_event` on a few words |
+//! | `gate` | the lab's word to wait on |
+//! | `work` | `workqueue.c` |
+//!
+//! # What loom cannot do, and what is done about it
+//!
+//! - **At most five threads**, the first one included. Workers are therefore no threads of their own: whoever calls
+//!   [`Loom::run_pending`], or flushes, runs what is pending.
+//! - **The search forgets.** Loom remembers one last access of each object. When thread B loads a word and then stores
+//!   to it, B's own load hides the earlier load of thread A, and the order "B stores, then A loads" is never tried.
+//!   All scheduling points here are therefore of the one kind whose last access is always the right one to remember
+//!   (a lock, or a read-modify-write), and a lockless load is preceded by one.
+//! - **A bound on preemptions loses more than it says** (loom refuses free switches as well once the bound is reached):
+//!   a bounded check that holds has seen no violation, it has not proved that none exists within the bound.
+//! - **Releasing is no scheduling point**, which is sound because nothing here can observe that a lock is free without
+//!   acquiring it (there is no `trylock`).
+//! - Loom weakens sequentially consistent accesses to acquire and release. The fully ordered atomics are
+//!   read-modify-write operations throughout, which loom does keep in one order.
+//! - Timers have no time: a delayed work item expires when [`Loom::run_pending`] or a flush gets to it.
+
+mod actors;
+mod atomic;
+mod cache;
+mod check;
+mod context;
+mod frozen;
+mod gate;
+mod lock;
+mod monitor;
+mod plain;
+mod rwsem;
+mod work;
+
+pub use actors::Actor;
+pub use atomic::{Atomic, Shared, Visible};
+pub use cache::Cache;
+pub use check::{LoomBounds, LoomOutcome};
+pub use gate::Gate;
+pub use lock::{LockGuard, Mutex, SpinLock};
+pub use plain::Plain;
+pub use rwsem::{ReadGuard, RwSem, WriteGuard};
+pub use work::{DelayedWork, Work, WorkQueue};
+
+use crate::lab::{Invariant, Lab, Stamp, Violation};
+use model::Errno;
+use model::platform::{Kernel, Plant, QueueKind};
+use std::cell::RefCell;
+use std::fmt;
+
+/// The kernel on loom. Usable only inside [`Loom::check`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Loom;
+
+/// Retries of one thread in one execution that have no effect; later ones yield, as in the controlled scheduler.
+const FREE_RETRIES: u32 = 3;
+
+thread_local! {
+    static PLANTED: RefCell<Vec<Plant>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Loom {
+    /// Switches these planted bugs on, and all others off, for the checks that follow on this OS thread.
+    pub fn plant(bugs: &[Plant]) {
+        PLANTED.with(|p| *p.borrow_mut() = bugs.to_vec());
+    }
+}
+
+impl Kernel for Loom {
+    type Mutex<T: 'static> = Mutex<T>;
+    type SpinLock<T: 'static> = SpinLock<T>;
+    type RwSem<T: 'static> = RwSem<T>;
+    type Atomic = Atomic;
+    type Shared<T: Copy + PartialEq + fmt::Debug + 'static> = Shared<T>;
+    type Plain<T: 'static> = Plain<T>;
+    type Cache<T: 'static> = Cache<T>;
+    type Array<T: Copy + 'static> = Vec<T>;
+    type WorkQueue = WorkQueue;
+    type Work = Work;
+    type DelayedWork = DelayedWork;
+    type NoReclaim = ();
+
+    /// Never fails; allocation failure is explored by the controlled scheduler.
+    fn alloc_array<T: Copy + 'static>(len: usize, fill: T) -> Result<Vec<T>, Errno> {
+        context::might_sleep("kvmalloc");
+        Ok(vec![fill; len])
+    }
+
+    fn alloc_workqueue(name: &'static str, kind: QueueKind) -> Result<WorkQueue, Errno> {
+        Ok(WorkQueue::new(name, kind))
+    }
+
+    fn noreclaim() {}
+
+    /// Always 0: a clock would be one more thing to explore, and timers expire by choice here.
+    fn now_ms() -> u64 {
+        0
+    }
+
+    fn retry_point(why: &'static str) {
+        let retries = context::count_retry(why);
+        if context::sequential() {
+            if retries > 1000 {
+                Loom::fail(Violation::new(Invariant::I6, format!("no progress at rest: retries {why}"), None));
+            }
+        } else if retries > FREE_RETRIES {
+            loom::thread::yield_now();
+        }
+    }
+
+    fn planted(which: Plant) -> bool {
+        PLANTED.with(|p| p.borrow().contains(&which))
+    }
+
+    fn warn(what: fmt::Arguments<'_>) {
+        Loom::fail(Violation::new(Invariant::I9, format!("WARN_ON: {what}"), None));
+    }
+}
+
+impl Lab for Loom {
+    type Visible = Visible;
+    type Gate = Gate;
+
+    /// Counts the operations of the running execution.
+    fn stamp() -> Stamp {
+        context::stamp()
+    }
+
+    /// Panics with "I4: what"; [`Loom::check`] turns it into [`LoomOutcome::Violated`].
+    fn fail(violation: Violation) -> ! {
+        panic!("{}: {}", violation.invariant, violation.what);
+    }
+
+    fn in_atomic() -> bool {
+        context::in_atomic()
+    }
+}

@@ -1,0 +1,114 @@
+//! The controlled back end: the kernel's primitives, every visible operation a choice of the scheduler.
+//!
+//! Outside of executions (unit tests), in setup and in final checks everything is sequential: an operation that would
+//! have to wait panics, `flush` runs what is pending inline.
+
+mod array;
+mod atomic;
+mod cache;
+mod gate;
+mod locks;
+mod plain;
+mod rwsem;
+mod visible;
+mod work;
+
+pub use array::Array;
+pub use atomic::{SimAtomic, SimShared};
+pub use cache::SimCache;
+pub use gate::SimGate;
+pub use locks::{SimMutex, SimMutexGuard, SimSpinLock, SimSpinLockGuard};
+pub use plain::SimPlain;
+pub use rwsem::{SimReadGuard, SimRwSem, SimWriteGuard};
+pub use visible::SimVisible;
+pub use work::{SimDelayedWork, SimWork, SimWorkQueue};
+
+pub(crate) use work::{run_item, set_work_runner};
+
+use crate::engine::exec::{Mode, fail, visible, with};
+use crate::engine::op::{Kind, NO_OBJECT, Op};
+use crate::lab::{Invariant, Lab, Stamp, Violation};
+use model::Errno;
+use model::platform::{Kernel, Plant, QueueKind};
+use std::fmt;
+use std::panic::Location;
+
+/// The controlled back end.
+pub struct Sim;
+
+impl Kernel for Sim {
+    type Mutex<T: 'static> = SimMutex<T>;
+    type SpinLock<T: 'static> = SimSpinLock<T>;
+    type RwSem<T: 'static> = SimRwSem<T>;
+    type Atomic = SimAtomic;
+    type Shared<T: Copy + PartialEq + fmt::Debug + 'static> = SimShared<T>;
+    type Plain<T: 'static> = SimPlain<T>;
+    type Cache<T: 'static> = SimCache<T>;
+    type Array<T: Copy + 'static> = Array<T>;
+    type WorkQueue = SimWorkQueue;
+    type Work = SimWork;
+    type DelayedWork = SimDelayedWork;
+    type NoReclaim = ();
+
+    fn alloc_array<T: Copy + 'static>(len: usize, fill: T) -> Result<Array<T>, Errno> {
+        Ok(Array::new(len, fill))
+    }
+
+    fn alloc_workqueue(name: &'static str, kind: QueueKind) -> Result<SimWorkQueue, Errno> {
+        Ok(SimWorkQueue::new(name, kind))
+    }
+
+    fn noreclaim() {}
+
+    fn now_ms() -> u64 {
+        with(|exec| exec.now_ms)
+    }
+
+    #[track_caller]
+    fn retry_point(why: &'static str) {
+        if with(|exec| exec.count_retry(why)) {
+            visible(Op::new(Kind::Retry, NO_OBJECT), Location::caller());
+        }
+    }
+
+    fn noting() -> bool {
+        with(|exec| exec.recorder.is_some() && exec.mode == Mode::Running)
+    }
+
+    fn note(what: fmt::Arguments<'_>) {
+        let text = what.to_string();
+        with(|exec| {
+            let actor = exec.current;
+            if let Some(recorder) = &mut exec.recorder {
+                recorder.note(actor, text);
+            }
+        });
+    }
+
+    fn planted(which: Plant) -> bool {
+        with(|exec| exec.is_planted(which))
+    }
+
+    #[track_caller]
+    fn warn(what: fmt::Arguments<'_>) {
+        fail(Violation::new(Invariant::I9, format!("WARN_ON: {what}"), None));
+    }
+}
+
+impl Lab for Sim {
+    type Visible = SimVisible;
+    type Gate = SimGate;
+
+    fn stamp() -> Stamp {
+        with(|exec| exec.stamp())
+    }
+
+    #[track_caller]
+    fn fail(violation: Violation) -> ! {
+        fail(violation)
+    }
+
+    fn in_atomic() -> bool {
+        with(|exec| exec.mode == Mode::Running && exec.atomic_depth[exec.current as usize] > 0)
+    }
+}

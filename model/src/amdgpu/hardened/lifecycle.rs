@@ -1,0 +1,127 @@
+//! The fault entry, close and fini.
+//!
+//! "Closing" is said under NL, so that no notifier is between its look at it and the work it queues. From then on
+//! callbacks clear and unmap as before, and stop the queues if they have to, but queue no work. They end when fini has
+//! unregistered them.
+
+use super::super::Svm;
+use super::super::range::SvmRange;
+use super::map::{Pass, Purpose};
+use super::{Queued, RangeState};
+use crate::Errno;
+use crate::gpusvm::{DriverLocked, NotifierHandle, TreeAccess};
+use crate::note;
+use crate::platform::{DelayedWork, Gpu, Mutex, Plain, Platform, PteFlags, Work, WorkQueue};
+use crate::units::{Bytes, Pages};
+
+impl<P: Platform> Svm<P> {
+    /// A retry fault on `page`. See [`Svm::handle_fault`].
+    pub(crate) fn hardened_fault(&self, page: u64, write: bool) -> Result<(), Errno> {
+        if !self.xnack_enabled {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let sl = self.lock_svm();
+        let locked = DriverLocked::by(&sl);
+        if self.is_closing(locked) {
+            return Err(Errno::EAGAIN);
+        }
+        let pages = Pages::new(page, page);
+        let mut pass = Pass::new(Purpose::Fault, pages);
+        let mapped = self.map_pass(locked, &mut pass).map_err(|why| why.errno());
+        let allowed = self.fault_allowed(locked, pages.bytes(), write);
+        self.service(locked);
+        match (mapped, pass.refused) {
+            (Err(e), _) | (Ok(()), Some(e)) => Err(e),
+            (Ok(()), None) => allowed,
+        }
+    }
+
+    /// Whether what is mapped at the page satisfies the fault. Unmapped again already: the GPU asks again. A hole, or a
+    /// write to what may only be read: refused, so that it does not ask for ever.
+    fn fault_allowed(&self, locked: DriverLocked<'_>, page: Bytes, write: bool) -> Result<(), Errno> {
+        let access = TreeAccess::Driver(locked);
+        let range = self
+            .gpusvm
+            .first_notifier(locked, page)
+            .and_then(|notifier| self.gpusvm.first_range(notifier, page, access))
+            .ok_or(Errno::EFAULT)?;
+        let nl = self.gpusvm.notifier_lock();
+        let RangeState { mapped, pte_flags, .. } = self.gpusvm.range(range).driver.state.get();
+        drop(nl);
+        if write && mapped && pte_flags != PteFlags::NONE && !pte_flags.has(PteFlags::WRITEABLE) {
+            return Err(Errno::EPERM);
+        }
+        Ok(())
+    }
+
+    /// Close: no new work, then what is pending is done here, so that no stopped queue is left behind.
+    pub(crate) fn hardened_close(&self) {
+        {
+            let sl = self.lock_svm();
+            let locked = DriverLocked::by(&sl);
+            if self.is_closing(locked) {
+                return;
+            }
+            self.hardened.closed.set(true);
+            let nl = self.gpusvm.notifier_lock();
+            self.hardened.gate.with_mut(|g| g.closing = true);
+            drop(nl);
+        }
+        self.restore_work.cancel_sync();
+        self.gc_work.cancel_sync();
+        let sl = self.lock_svm();
+        self.service(DriverLocked::by(&sl));
+    }
+
+    /// Fini, after close: attributes, PTEs, notifiers and ranges, queue references, our stop, workqueues; in that
+    /// order.
+    pub(crate) fn hardened_fini(&self) {
+        {
+            let sl = self.lock_svm();
+            let locked = DriverLocked::by(&sl);
+            // Nothing is promised from here on.
+            self.attr_tree.lock().destroy();
+            self.zap_all(locked);
+            self.gpusvm.fini(locked);
+            self.drop_queues(locked);
+        }
+        self.restore_wq.destroy();
+        self.gc_wq.destroy();
+    }
+
+    /// Clears every PTE of the instance. After this a callback finds nothing mapped, and nobody maps.
+    fn zap_all(&self, locked: DriverLocked<'_>) {
+        let everything = Bytes::new(0, u64::MAX);
+        let nl = self.gpusvm.notifier_lock();
+        let mut zapped = false;
+        let mut next_notifier: Option<NotifierHandle<P, SvmRange<P>>> = self.gpusvm.first_notifier(locked, everything);
+        while let Some(notifier) = next_notifier {
+            next_notifier = self.gpusvm.next_notifier(locked, notifier, everything.end);
+            let mut next = self.gpusvm.first_range(notifier, everything, TreeAccess::Driver(locked));
+            while let Some(handle) = next {
+                next = self.gpusvm.next_range(handle, everything.end, TreeAccess::Driver(locked));
+                match self.zap(nl.held(), handle) {
+                    Ok(hit) => zapped |= hit,
+                    // The page tables are evicted: the GPU does not walk them, and the VM is going away.
+                    Err(e) => note!(P::Kernel, "fini: PTEs of {} not cleared: {e}", self.gpusvm.range(handle).bytes()),
+                }
+            }
+        }
+        if zapped {
+            self.gpu.flush_tlb();
+        }
+    }
+
+    /// Drops the references of the queues and undoes our stop.
+    fn drop_queues(&self, locked: DriverLocked<'_>) {
+        let nl = self.gpusvm.notifier_lock();
+        let cache = self.gpusvm.range_cache();
+        for list in [&self.hardened.pending, &self.hardened.retry] {
+            while let Some(handle) = list.pop_front(cache) {
+                self.gpusvm.range(handle).driver.state.with_mut(|s| s.queued = Queued::No);
+                self.gpusvm.range_put(handle);
+            }
+        }
+        self.resume_queues(locked, &nl);
+    }
+}

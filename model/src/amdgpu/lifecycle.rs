@@ -1,0 +1,110 @@
+//! Init, close, fini, and the instance's reference count. Spec amdgpu-svm 4.9.
+//!
+//! The caches of ranges and attribute nodes belong to the instance here, not to the module, so the posting's lazy
+//! creation of slabs without a lock (race R37) has no counterpart; nor has the unlocked `vm.svm` pointer (R36), which
+//! is the platform's.
+
+use super::range::SvmRange;
+use super::{Design, Svm, SvmConfig, hardened, poc, xnack};
+use crate::Errno;
+use crate::attr::{AttrTree, MAX_GRANULARITY};
+use crate::gpusvm::{Config, DriverLocked, GpuSvm};
+use crate::note;
+use crate::platform::{Atomic, Gpu, Kernel, Mutex, Platform, QueueKind, RwSem, WorkFunc, WorkQueue};
+use crate::units::PAGE_SHIFT;
+
+impl<P: Platform> Svm<P> {
+    /// `amdgpu_svm_init_with_ops`: mirrors `mm` (the address space of whoever calls) for `gpu`. Registers nothing yet:
+    /// interval notifiers come with the first ranges. The caller publishes the result, and only then may call it.
+    ///
+    /// What was made is undone in reverse when a later step fails, by dropping it.
+    ///
+    /// # Errors
+    /// `ENOMEM`; `EINVAL` (no chunk sizes).
+    pub fn init(config: SvmConfig, mm: P::Mm, gpu: P::Gpu) -> Result<Self, Errno> {
+        let properties = gpu.properties();
+        let xnack_detected = xnack::xnack_detected(&properties);
+        let xnack_enabled = config.xnack.unwrap_or(false);
+        let granularity =
+            config.default_granularity.unwrap_or(properties.default_granularity).min(MAX_GRANULARITY as u8);
+
+        let refcount = Atomic::new("svm.refcount", 1);
+        // work_init
+        let gc_wq = P::Kernel::alloc_workqueue("amdgpu_svm_range", QueueKind::Unbound)?;
+        let restore_wq = P::Kernel::alloc_workqueue("amdgpu_svm_restore", QueueKind::Ordered)?;
+        let svm_lock = RwSem::new("svm_lock", ())?;
+        let poc = poc::State::new()?;
+        let hardened = hardened::State::new();
+        let gc_work = gc_wq.work(config.client, WorkFunc::Gc)?;
+        let restore_work = restore_wq.delayed_work(config.client, WorkFunc::Restore)?;
+        // attr_tree_create
+        let attr_tree = Mutex::new("attr_tree.lock", AttrTree::new(xnack_enabled, granularity)?)?;
+        // drm_gpusvm_init; it comes last because the mmgrab it takes is not undone by dropping it.
+        let gpusvm: GpuSvm<P, SvmRange<P>> = GpuSvm::new(
+            Config {
+                name: "AMDGPU SVM",
+                mm_start: 0,
+                mm_range: properties.max_pfn << PAGE_SHIFT,
+                notifier_size: config.notifier_size,
+                chunk_sizes: config.chunk_sizes,
+                client: config.client,
+            },
+            mm,
+            gpu.clone(),
+        )?;
+        note!(P::Kernel, "svm init: {}, XNACK {}", config.design.name(), if xnack_enabled { "on" } else { "off" });
+        Ok(Svm {
+            gpusvm,
+            refcount,
+            gpu,
+            design: config.design,
+            xnack_enabled,
+            xnack_detected,
+            attr_tree,
+            svm_lock,
+            gc_work,
+            restore_work,
+            gc_wq,
+            restore_wq,
+            poc,
+            hardened,
+        })
+    }
+
+    /// `kref_get_unless_zero`: false when the last reference is gone already.
+    pub fn get(&self) -> bool {
+        self.refcount.inc_unless_zero()
+    }
+
+    /// `kref_put`: true when that was the last reference and the caller is to free the instance.
+    #[must_use]
+    pub fn put(&self) -> bool {
+        self.refcount.dec_return() == 0
+    }
+
+    /// `amdgpu_svm_close`: no new work from here on; waits for the workers. Idempotent. Nothing held.
+    pub fn close(&self) {
+        match self.design {
+            Design::PocV1 => self.poc_close(),
+            Design::Hardened => self.hardened_close(),
+        }
+    }
+
+    /// `amdgpu_svm_fini`, once: closes, unregisters every notifier, ends the workers, frees the attributes. The caller
+    /// then clears its pointer and puts its reference. `poc-v1` leaves the PTEs as they are (the VM is going away);
+    /// `hardened` clears them. Nothing held.
+    pub fn fini(&self) {
+        self.close();
+        match self.design {
+            Design::PocV1 => {
+                {
+                    let sl = self.lock_svm();
+                    self.gpusvm.fini(DriverLocked::by(&sl));
+                }
+                self.work_fini();
+                self.attr_tree.lock().destroy();
+            }
+            Design::Hardened => self.hardened_fini(),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The amdgpu SVM driver: attributes, mapping, invalidation, workers, lifecycle, ioctl and fault entry.
+//!
+//! Answers to `amdgpu_svm.c`, `amdgpu_svm_attr.c` (its driver half) and `amdgpu_svm_range.c` of the posted series, on
+//! top of [`crate::gpusvm`]. Spec amdgpu-svm.
+//!
+//! One [`Svm`] belongs to one compute VM and so to one GPU. The platform owns it, counts it ([`Svm::get`],
+//! [`Svm::put`]), and calls it:
+//!
+//! | the platform calls | when |
+//! |---|---|
+//! | [`Svm::init`] | the VM becomes a compute VM |
+//! | [`Svm::ioctl`] | user space calls `DRM_AMDGPU_GEM_SVM` |
+//! | [`Svm::mmu_invalidate`] | an mmu interval notifier of this client fires |
+//! | [`Svm::gc_work`], [`Svm::restore_work`] | a work item of this client runs |
+//! | [`Svm::handle_fault`] | a retry fault names this VM |
+//! | [`Svm::close`], [`Svm::fini`] | the VM goes away |
+//!
+//! The [`Design`] is chosen when the instance is made. What both designs do alike is here; what they do differently is
+//! in [`poc`] (a faithful port, races included) and [`hardened`] (what we would post).
+//!
+//! The lock hierarchy is in [`locks`].
+
+mod fault;
+mod get;
+pub mod hardened;
+pub mod inspect;
+mod ioctl;
+mod lifecycle;
+pub mod locks;
+mod notifier;
+pub mod poc;
+mod program;
+pub mod pte;
+pub mod range;
+pub mod uapi;
+mod validate;
+pub mod xnack;
+
+pub use range::{Range, SvmRange};
+pub use uapi::{IoctlArgs, UserAttrs};
+
+use crate::attr::{AttrTree, Flags};
+use crate::gpusvm::{ChunkSizes, GpuSvm};
+use crate::platform::{ClientId, KAtomic, KMutex, KRwSem, Kernel, Platform, PteFlags};
+
+/// How long the restore work waits, in milliseconds (`AMDGPU_SVM_RANGE_RESTORE_DELAY_MS`).
+pub const RESTORE_DELAY_MS: u64 = 1;
+
+/// Size and alignment of an interval notifier's window in bytes.
+pub const NOTIFIER_SIZE: u64 = 512 << 20;
+
+/// Which driver runs.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub enum Design {
+    /// The first posting (XNACK off, ioctl driven), its races included: the specimen. See [`poc`].
+    PocV1,
+    /// Its repaired successor. See [`hardened`].
+    Hardened,
+}
+
+impl Design {
+    /// Every design, in declaration order.
+    pub const ALL: [Design; 2] = [Design::PocV1, Design::Hardened];
+
+    /// The name used in scenarios, on command lines and in traces.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Design::PocV1 => "poc-v1",
+            Design::Hardened => "hardened",
+        }
+    }
+
+    /// The design of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|d| d.name() == name)
+    }
+}
+
+/// What an instance is made with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SvmConfig {
+    /// Which driver.
+    pub design: Design,
+    /// What the platform calls back with.
+    pub client: ClientId,
+    /// Whether GPU faults are retried. None: off, whatever the hardware can (spec amdgpu-svm 3.2: detected, then
+    /// overwritten). `Some(true)` opens the branches that the first posting never reaches.
+    pub xnack: Option<bool>,
+    /// Sizes that ranges may have.
+    pub chunk_sizes: ChunkSizes,
+    /// Size and alignment of a notifier window in bytes, a power of two.
+    pub notifier_size: u64,
+    /// log2 pages, cut to 0x3f. None: the GPU's module parameter.
+    pub default_granularity: Option<u8>,
+}
+
+impl SvmConfig {
+    /// The driver's own constants (spec amdgpu-svm 3).
+    pub const fn new(design: Design, client: ClientId) -> Self {
+        SvmConfig {
+            design,
+            client,
+            xnack: None,
+            chunk_sizes: ChunkSizes::DEFAULT,
+            notifier_size: NOTIFIER_SIZE,
+            default_granularity: None,
+        }
+    }
+}
+
+/// `struct amdgpu_svm`: one per compute VM. Spec amdgpu-svm 2.1.
+///
+/// Counted by hand: 1 at [`Svm::init`], one more for every running fault handler; the platform frees it when
+/// [`Svm::put`] says so.
+pub struct Svm<P: Platform> {
+    /// The framework's instance.
+    gpusvm: GpuSvm<P, SvmRange<P>>,
+    /// kref.
+    refcount: KAtomic<P>,
+    /// Constant.
+    gpu: P::Gpu,
+    /// Constant.
+    design: Design,
+    /// Constant.
+    xnack_enabled: bool,
+    /// What detection said before it was overwritten. Constant.
+    xnack_detected: bool,
+    /// AL around the tree.
+    attr_tree: KMutex<P, AttrTree<P::Kernel>>,
+    /// SL.
+    svm_lock: KRwSem<P, ()>,
+    /// Work that must come soon. `poc-v1`: unmap work. Bound to `gc_wq`.
+    gc_work: <P::Kernel as Kernel>::Work,
+    /// Work that may wait. Bound to `restore_wq`.
+    restore_work: <P::Kernel as Kernel>::DelayedWork,
+    /// "amdgpu_svm_range", unbound.
+    gc_wq: <P::Kernel as Kernel>::WorkQueue,
+    /// "amdgpu_svm_restore", ordered.
+    restore_wq: <P::Kernel as Kernel>::WorkQueue,
+    /// Unused by the other design.
+    poc: poc::State<P>,
+    /// Unused by the other design.
+    hardened: hardened::State<P>,
+}
+
+impl<P: Platform> Svm<P> {
+    /// Whether GPU faults are retried for this VM.
+    pub fn xnack_enabled(&self) -> bool {
+        self.xnack_enabled
+    }
+
+    /// Whether the hardware would retry GPU faults (spec amdgpu-svm 3.2).
+    pub fn xnack_detected(&self) -> bool {
+        self.xnack_detected
+    }
+
+    /// PTE bits for system memory with these attribute flags (spec amdgpu-svm 3.1).
+    fn pte_flags(&self, flags: Flags) -> PteFlags {
+        use crate::platform::Gpu;
+        pte::pte_flags(&self.gpu.properties(), flags, false)
+    }
+}

@@ -1,0 +1,32 @@
+//! Where the MMU notifier enters the driver. Spec drm-gpusvm 12, amdgpu-svm 4.5.
+
+use super::{Design, Svm};
+use crate::platform::{MmuEvent, Platform};
+
+impl<P: Platform> Svm<P> {
+    /// An interval notifier of this instance was hit: `cookie` is what it was registered with, `seq` the sequence of
+    /// the invalidation. Called in whatever context changes the mm, with whatever that holds; takes NL for write.
+    /// False: the event must not block and the callback would have.
+    pub fn mmu_invalidate(&self, cookie: u64, event: &MmuEvent, seq: u64) -> bool {
+        self.gpusvm.notifier_invalidate(cookie, event, seq, |nl, notifier| match self.design {
+            Design::PocV1 => self.poc_invalidate(nl, notifier, event),
+            Design::Hardened => self.hardened_invalidate(nl, notifier, event),
+        })
+    }
+
+    /// The worker of `gc_wq`. Nothing held.
+    pub fn gc_work(&self) {
+        match self.design {
+            Design::PocV1 => self.poc_gc_work(),
+            Design::Hardened => self.hardened_work(),
+        }
+    }
+
+    /// The worker of `restore_wq`. Nothing held.
+    pub fn restore_work(&self) {
+        match self.design {
+            Design::PocV1 => self.poc_restore_work(),
+            Design::Hardened => self.hardened_work(),
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The attribute tree: which part of the address space has which SVM attributes (`amdgpu_svm_attr.c`).
+//!
+//! A pure data structure. It takes no lock; the driver puts an [`AttrTree`] inside its attribute mutex, and `&self`
+//! against `&mut self` says what a method needs of it. What a change means for the GPU is the driver's trade: setting
+//! attributes returns an [`AttrChange`] and touches nothing else.
+//!
+//! | file | answers to |
+//! |---|---|
+//! | `types` | the UAPI's numbers, `amdgpu_svm_attrs`, defaults, change triggers (spec amdgpu-svm 1.2, 2.2, 3) |
+//! | `validate` | what SET_ATTR and GET_ATTR refuse (1.3) |
+//! | `apply` | applying a request to attributes, and what has changed (4.2) |
+//! | `nodes` | nodes, lookup, insertion, removal, walking (4.1) |
+//! | `set` | `set_hole`, `set_existing` and one step of `set_range` (4.2) |
+//! | `clear` | `attr_clear_pages` (4.2) |
+//! | `get` | `attr_get`: merge and result (1.6, 4.1) |
+//!
+//! # What looks odd and is meant
+//! Neighbours with equal attributes are never merged; a hole that gets exactly the defaults stays a hole; asking for
+//! access again, XNACK off, is a change although nothing changes; GET over a wrapping interval reports the defaults.
+
+mod apply;
+mod clear;
+mod get;
+mod nodes;
+mod set;
+mod types;
+mod validate;
+
+pub use apply::{applied, trigger};
+pub use nodes::{AttrRange, AttrTree, Lookup, Segment, Segments};
+pub use set::{AttrChange, SegmentSet};
+pub use types::*;
+pub use validate::{check_get_type, check_pages, check_set};

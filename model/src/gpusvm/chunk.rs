@@ -1,0 +1,155 @@
+//! Which chunk size a new range gets: `drm_gpusvm_range_chunk_size` and `drm_gpusvm_check_pages`.
+//!
+//! A range is an aligned block around the faulting address, of the largest size that fits the VMA, the notifier and the
+//! driver's window, overlaps no range that is there, and (for small sizes, if asked) holds only pages the CPU has. It is
+//! chosen once: ranges never grow, shrink, split or merge. Spec drm-gpusvm 7.
+
+use super::pages::pfn_order;
+use super::{Ctx, GpuSvm, HMM_TIMEOUT_MS, NotifierHandle};
+use crate::Errno;
+use crate::note;
+use crate::platform::{HmmPfn, HmmRequest, Kernel, Mm, Platform, Vma};
+use crate::units::{Bytes, PAGE_SHIFT, PAGE_SIZE};
+
+/// How many sizes fit.
+const MAX_SIZES: usize = 8;
+
+/// The sizes a range may have, in bytes: powers of two, descending, the last one a page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ChunkSizes {
+    sizes: [u64; MAX_SIZES],
+    count: usize,
+}
+
+impl ChunkSizes {
+    /// 2 MiB, 64 KiB, 4 KiB: what amdgpu and xe use.
+    pub const DEFAULT: ChunkSizes = match ChunkSizes::new(&[2 << 20, 64 << 10, 4 << 10]) {
+        Ok(sizes) => sizes,
+        Err(_) => unreachable!(),
+    };
+
+    /// No sizes at all. [`GpuSvm::new`] refuses it.
+    pub const EMPTY: ChunkSizes = ChunkSizes { sizes: [0; MAX_SIZES], count: 0 };
+
+    /// From a list that the kernel trusts its drivers to get right; here it is looked at.
+    ///
+    /// # Errors
+    /// `EINVAL`: more than eight, not a power of two, not descending, or the last one is not 4 KiB. An empty list is
+    /// accepted here.
+    pub const fn new(list: &[u64]) -> Result<Self, Errno> {
+        let mut sizes = [0; MAX_SIZES];
+        if list.len() > MAX_SIZES {
+            return Err(Errno::EINVAL);
+        }
+        let mut i = 0;
+        while i < list.len() {
+            if !list[i].is_power_of_two() || (i > 0 && list[i] >= list[i - 1]) {
+                return Err(Errno::EINVAL);
+            }
+            sizes[i] = list[i];
+            i += 1;
+        }
+        if i > 0 && list[i - 1] != PAGE_SIZE {
+            return Err(Errno::EINVAL);
+        }
+        Ok(ChunkSizes { sizes, count: i })
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The sizes, largest first.
+    pub fn as_slice(&self) -> &[u64] {
+        &self.sizes[..self.count]
+    }
+}
+
+/// The `size`-aligned block of `size` bytes that holds `addr`; None where its end has no address. `size` is a power of
+/// two.
+pub fn aligned_block(addr: u64, size: u64) -> Option<Bytes> {
+    let start = addr & !(size - 1);
+    start.checked_add(size).map(|end| Bytes::new(start, end))
+}
+
+/// The choice itself, over what the caller knows: the block must lie inside all of `bounds`; a block of more than a page
+/// must satisfy `free` (no range overlaps it) and then, when its size is at most `threshold`, `populated`. Both are asked
+/// only about blocks that passed everything before, in this order.
+pub fn choose(
+    sizes: &ChunkSizes,
+    fault: u64,
+    bounds: &[Bytes],
+    threshold: u64,
+    mut free: impl FnMut(Bytes) -> bool,
+    mut populated: impl FnMut(Bytes) -> bool,
+) -> Option<Bytes> {
+    sizes.as_slice().iter().filter_map(|&size| aligned_block(fault, size)).find(|block| {
+        bounds.iter().all(|bound| bound.covers(block))
+            // A page overlaps nothing: the lookup of the fault address found no range.
+            && (block.len() == PAGE_SIZE || (free(*block) && (block.len() > threshold || populated(*block))))
+    })
+}
+
+impl<P: Platform, R: 'static> GpuSvm<P, R> {
+    /// The interval of a new range around `fault`. mmap_lock is held for read, and the driver lock.
+    /// None when nothing fits (`EINVAL` for the caller).
+    pub(super) fn choose_chunk(
+        &self,
+        mmap: &<P::Mm as Mm<P::Kernel>>::ReadGuard<'_>,
+        notifier: NotifierHandle<P, R>,
+        vma: &Vma,
+        fault: u64,
+        window: Bytes,
+        ctx: &Ctx,
+    ) -> Option<Bytes> {
+        let bounds = [vma.bytes, self.notifier(notifier).bytes(), window];
+        let ranges = &self.notifier(notifier).ranges;
+        choose(
+            &self.config.chunk_sizes,
+            fault,
+            &bounds,
+            ctx.check_pages_threshold,
+            |block| ranges.first_overlap(&self.ranges, block.start, block.end - 1).is_none(),
+            |block| self.check_pages(mmap, notifier, block),
+        )
+    }
+
+    /// `drm_gpusvm_check_pages`: whether the CPU has every page of `bytes` (the zero page counts). Anything that goes
+    /// wrong, running out of memory or of time included, is a no.
+    ///
+    /// mmap_lock stays held for read while this waits for invalidations in `read_begin`, as in the kernel.
+    fn check_pages(
+        &self,
+        mmap: &<P::Mm as Mm<P::Kernel>>::ReadGuard<'_>,
+        notifier: NotifierHandle<P, R>,
+        bytes: Bytes,
+    ) -> bool {
+        let deadline = P::Kernel::now_ms() + HMM_TIMEOUT_MS;
+        let npages = (bytes.len() >> PAGE_SHIFT) as usize;
+        let Ok(mut pfns) = P::Kernel::alloc_array(npages, HmmPfn::default()) else {
+            return false;
+        };
+        let sub = self.notifier(notifier).sub();
+        let mut seq = self.mm.read_begin(sub);
+        loop {
+            match self.mm.hmm_range_fault(mmap, sub, seq, bytes.start, &mut pfns, HmmRequest::Snapshot) {
+                Ok(()) => break,
+                Err(Errno::EBUSY) if P::Kernel::now_ms() <= deadline => {
+                    P::Kernel::retry_point("check_pages: hmm_range_fault says EBUSY");
+                    seq = self.mm.read_begin(sub);
+                }
+                Err(_) => return false,
+            }
+        }
+        let mut i = 0;
+        while i < npages {
+            if !pfns[i].valid {
+                note!(P::Kernel, "check_pages: the CPU has not all of {bytes}, a smaller chunk");
+                return false;
+            }
+            i += 1 << pfn_order(&pfns[i], i, npages);
+        }
+        true
+    }
+}

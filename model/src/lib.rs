@@ -1,0 +1,25 @@
+//! The SVM driver logic, written once.
+//!
+//! Everything here runs unchanged in a deterministic simulator, under loom and in a real kernel. The crate is
+//! `no_std`, has no `unsafe`, no global allocator and no platform `cfg`: what differs between the three places is
+//! behind [`platform`], and every allocation goes through it and can fail.
+//!
+//! | module | answers to |
+//! |---|---|
+//! | [`attr`] | `amdgpu_svm_attr.c`: the attribute tree, a pure data structure |
+//! | [`gpusvm`] | `drivers/gpu/drm/drm_gpusvm.c`: notifiers, ranges, pages |
+//! | [`amdgpu`] | `amdgpu_svm.c`, `amdgpu_svm_range.c`: the driver in its designs |
+//! | [`platform`] | what the kernel offers: locks, memory caches, workqueues, the mm, the GPU |
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod amdgpu;
+pub mod attr;
+pub mod errno;
+pub mod gpusvm;
+pub mod list;
+pub mod platform;
+pub mod tree;
+pub mod units;
+
+pub use errno::Errno;

@@ -1,0 +1,37 @@
+//! The invariants that need to see the whole world, one file each. The others are seen where they fall: I3 and I4 in the
+//! frames and object caches, I5 underflows in the counters, I8 and I9 in the scheduler.
+//!
+//! Checks take no locks and are no scheduling points. Each is a claim about the world at one moment.
+
+pub mod i1;
+pub mod i2;
+pub mod i5;
+pub mod i6;
+pub mod i7;
+pub mod i9;
+
+mod finals;
+
+use crate::world::World;
+use interleave::lab::{Invariant, Lab, Stamp, Violation};
+
+/// Everything that must hold when nothing runs any more. The order decides which of several violations is told: first
+/// what corrupts, then what is lost, then what is merely wrong.
+pub fn at_rest<L: Lab>(world: &World<L>) {
+    for device in &world.gpus {
+        if device.exists() {
+            i9::structures_are_well_formed(device);
+            i6::nothing_is_left(device);
+            i5::counters_balance(world, device);
+        }
+        if device.is_open() {
+            i7::promises_are_kept(world, device);
+            i2::entries_are_right(world, device);
+        }
+    }
+    finals::check(world);
+}
+
+fn fail<L: Lab>(invariant: Invariant, what: String, earlier: Option<Stamp>) -> ! {
+    L::fail(Violation::new(invariant, what, earlier))
+}

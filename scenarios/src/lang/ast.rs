@@ -1,0 +1,679 @@
+//! A scenario as plain data: the machine, the address space, what runs, what must come out.
+//!
+//! The parser ([`super::parse`]), the builder ([`super::ScenarioBuilder`]) and the printer ([`Scenario::to_kdl`]) meet
+//! here, and the world that runs a scenario reads nothing else. Every name in a checked scenario resolves: regions are
+//! given as absolute byte intervals beside their name, a GPU that was not written is the only one there is.
+
+use interleave::lab::Invariant;
+use model::Errno;
+use model::platform::{GcVersion, Plant};
+use model::units::Bytes;
+use std::fmt;
+use std::sync::Arc;
+
+/// One scenario: one question about one small machine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Scenario {
+    /// Short name, lower case with dashes; names the corpus entry and the trace file.
+    pub name: String,
+    /// The question it asks, one or a few sentences.
+    pub about: String,
+    /// The file it came from.
+    pub source: Source,
+    /// The GPUs; never empty in a checked scenario.
+    pub gpus: Vec<GpuDecl>,
+    /// What is mapped in the address space before anything runs, in the order written; never overlapping.
+    pub regions: Vec<Region>,
+    /// What happens, one after the other, before the race.
+    pub prepare: Vec<Op>,
+    /// CPU threads of the process that race.
+    pub threads: Vec<Thread>,
+    /// GPU waves that race.
+    pub waves: Vec<Wave>,
+    /// What each design answers. Empty: nobody said.
+    pub verdicts: Vec<Verdict>,
+    /// What must be so when everything is at rest, in a design that holds.
+    pub finals: Vec<Final>,
+    /// How to search, unless the command line says otherwise.
+    pub explore: Explore,
+    /// Bugs switched on for this scenario.
+    pub plants: Vec<Plant>,
+}
+
+impl Scenario {
+    /// The region called `name`.
+    pub fn region(&self, name: &str) -> Option<&Region> {
+        self.regions.iter().find(|r| r.name == name)
+    }
+    /// The GPU called `name`.
+    pub fn gpu(&self, name: &str) -> Option<&GpuDecl> {
+        self.gpus.iter().find(|g| g.name == name)
+    }
+    /// The verdict the scenario expects of `design`, if it says one.
+    pub fn verdict(&self, design: Design) -> Option<&Verdict> {
+        self.verdicts.iter().find(|v| v.design == design)
+    }
+    /// The names of everything that races, threads first.
+    pub fn actors(&self) -> impl Iterator<Item = &str> {
+        self.threads.iter().map(|t| t.name.as_str()).chain(self.waves.iter().map(|w| w.name.as_str()))
+    }
+}
+
+/// Where a scenario came from. Not part of what it says: any two sources compare equal.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The path as the user gave it, or a name for text that has none.
+    pub path: String,
+    /// The whole text.
+    pub text: Arc<str>,
+}
+
+impl PartialEq for Source {
+    fn eq(&self, _: &Source) -> bool {
+        true
+    }
+}
+impl Eq for Source {}
+
+/// Where something stands in the source text, in bytes. Not part of what a scenario says: any two places compare equal.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place {
+    /// Byte offset of the first character.
+    pub offset: usize,
+    /// Length in bytes.
+    pub len: usize,
+}
+
+impl PartialEq for Place {
+    fn eq(&self, _: &Place) -> bool {
+        true
+    }
+}
+impl Eq for Place {}
+
+/// The designs of the driver that a scenario can be asked of.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Design {
+    /// The posted series V1, its races included.
+    PocV1,
+    /// Ours.
+    Hardened,
+}
+
+impl Design {
+    /// All of them, in the order in which reports list them.
+    pub const ALL: &'static [Design] = &[Design::PocV1, Design::Hardened];
+
+    /// The name used in scenarios, on command lines and in traces.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Design::PocV1 => "poc-v1",
+            Design::Hardened => "hardened",
+        }
+    }
+    /// The design called `name`.
+    pub fn named(name: &str) -> Option<Design> {
+        Design::ALL.iter().copied().find(|d| d.name() == name)
+    }
+}
+
+impl fmt::Display for Design {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A GPU of the machine, and the one compute VM on it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GpuDecl {
+    /// Name; `gpu0` when the scenario does not say.
+    pub name: String,
+    /// Whether page faults of the GPU are retried.
+    pub xnack: bool,
+    /// GC IP version; decides PTE flags and whether XNACK exists (spec amdgpu-svm 3.1, 3.2).
+    pub gc: GcVersion,
+    /// `AMD_IS_APU`.
+    pub apu: bool,
+    /// Chunk sizes in bytes, descending, the last one 4 KiB. None: 2 MiB, 64 KiB, 4 KiB.
+    pub chunk_sizes: Option<Vec<u64>>,
+    /// Notifier size in bytes, a power of two. None: 512 MiB.
+    pub notifier_size: Option<u64>,
+    /// Module parameter `svm_default_granularity`, log2 pages. None: 9.
+    pub granularity: Option<u8>,
+    /// Where it is declared.
+    pub at: Place,
+}
+
+impl GpuDecl {
+    /// The GC version of a GPU that does not say: one that can do both XNACK modes.
+    pub const DEFAULT_GC: GcVersion = GcVersion(9, 4, 3);
+    /// The name of a GPU that does not say.
+    pub const DEFAULT_NAME: &'static str = "gpu0";
+
+    /// A GPU called `name`, all else as if nothing was written.
+    pub fn new(name: impl Into<String>) -> Self {
+        GpuDecl {
+            name: name.into(),
+            xnack: false,
+            gc: Self::DEFAULT_GC,
+            apu: false,
+            chunk_sizes: None,
+            notifier_size: None,
+            granularity: None,
+            at: Place::default(),
+        }
+    }
+}
+
+/// Rights of a VMA.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Prot {
+    /// PROT_READ.
+    pub read: bool,
+    /// PROT_WRITE.
+    pub write: bool,
+}
+
+impl Prot {
+    /// PROT_NONE.
+    pub const NONE: Prot = Prot { read: false, write: false };
+    /// PROT_READ.
+    pub const R: Prot = Prot { read: true, write: false };
+    /// PROT_WRITE alone.
+    pub const W: Prot = Prot { read: false, write: true };
+    /// Both.
+    pub const RW: Prot = Prot { read: true, write: true };
+
+    /// As written in scenarios.
+    pub const fn name(self) -> &'static str {
+        match (self.read, self.write) {
+            (false, false) => "none",
+            (true, false) => "r",
+            (false, true) => "w",
+            (true, true) => "rw",
+        }
+    }
+}
+
+/// What backs a region.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RegionKind {
+    /// Private anonymous memory.
+    Anon,
+    /// A device file mapped with VM_IO.
+    Io,
+    /// A device file mapped with VM_PFNMAP.
+    PfnMap,
+    /// A device file mapped with VM_MIXEDMAP.
+    MixedMap,
+}
+
+impl RegionKind {
+    /// All of them.
+    pub const ALL: &'static [RegionKind] =
+        &[RegionKind::Anon, RegionKind::Io, RegionKind::PfnMap, RegionKind::MixedMap];
+
+    /// As written in scenarios.
+    pub const fn name(self) -> &'static str {
+        match self {
+            RegionKind::Anon => "anon",
+            RegionKind::Io => "io",
+            RegionKind::PfnMap => "pfnmap",
+            RegionKind::MixedMap => "mixedmap",
+        }
+    }
+}
+
+/// A mapping that exists when the scenario begins.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Region {
+    /// Name.
+    pub name: String,
+    /// Where, page aligned, not empty, not page 0.
+    pub bytes: Bytes,
+    /// Rights.
+    pub prot: Prot,
+    /// Whether every page is present from the start.
+    pub populate: bool,
+    /// What backs it.
+    pub kind: RegionKind,
+    /// Whether the mapping may use transparent huge pages.
+    pub thp: bool,
+    /// Where it is declared.
+    pub at: Place,
+}
+
+/// A part of a region.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Area {
+    /// The region's name.
+    pub region: String,
+    /// The part, as absolute addresses; inside the region.
+    pub bytes: Bytes,
+}
+
+/// A CPU thread.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Thread {
+    /// Name, unique among threads and waves.
+    pub name: String,
+    /// What it does, in order.
+    pub ops: Vec<Op>,
+    /// Where it is declared.
+    pub at: Place,
+}
+
+/// A GPU wave.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Wave {
+    /// Name, unique among threads and waves.
+    pub name: String,
+    /// The GPU it runs on.
+    pub gpu: String,
+    /// What it does, in order: [`OpKind::Read`], [`OpKind::Write`] and [`OpKind::After`] only.
+    pub ops: Vec<Op>,
+    /// Where it is declared.
+    pub at: Place,
+}
+
+/// One operation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Op {
+    /// What.
+    pub kind: OpKind,
+    /// Where it is written.
+    pub at: Place,
+}
+
+/// What an operation does.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum OpKind {
+    /// DRM_AMDGPU_GEM_SVM with SET_ATTR.
+    SetAttr {
+        /// On which GPU's VM.
+        gpu: String,
+        /// Where. May be unaligned when `returns` is exactly EINVAL.
+        area: Area,
+        /// The attribute array, in order.
+        attrs: Vec<Attr>,
+        /// What the ioctl may return.
+        returns: Returns,
+    },
+    /// DRM_AMDGPU_GEM_SVM with GET_ATTR.
+    GetAttr {
+        /// On which GPU's VM.
+        gpu: String,
+        /// Where. May be unaligned when `returns` is exactly EINVAL.
+        area: Area,
+        /// What must be found (see [`Attr`]); not empty.
+        checks: Vec<Attr>,
+        /// What the ioctl may return.
+        returns: Returns,
+    },
+    /// `munmap`.
+    Munmap {
+        /// Where.
+        area: Area,
+    },
+    /// `mmap` with MAP_FIXED, private anonymous, over whatever is there.
+    Mmap {
+        /// Where.
+        area: Area,
+        /// Rights.
+        prot: Prot,
+        /// MAP_POPULATE.
+        populate: bool,
+    },
+    /// `mprotect`.
+    Mprotect {
+        /// Where.
+        area: Area,
+        /// Rights.
+        prot: Prot,
+        /// What the call may return.
+        returns: Returns,
+    },
+    /// The CPU stores a value.
+    Store {
+        /// One page; the value stands at its first byte.
+        area: Area,
+        /// What.
+        value: u64,
+        /// What may come of it: [`Seen::Done`], [`Seen::Fault`] (SIGSEGV). Empty: either.
+        expect: Vec<Seen>,
+    },
+    /// The CPU loads a value.
+    Load {
+        /// One page.
+        area: Area,
+        /// What may be seen: [`Seen::Value`], [`Seen::Fault`]. Empty: anything.
+        expect: Vec<Seen>,
+    },
+    /// `madvise(MADV_DONTNEED)`.
+    Dontneed {
+        /// Where.
+        area: Area,
+    },
+    /// The kernel migrates the pages (compaction, NUMA): MMU_NOTIFY_CLEAR, same contents on other frames afterwards.
+    Migrate {
+        /// Where.
+        area: Area,
+    },
+    /// Waits until that thread or wave has finished.
+    After {
+        /// Its name.
+        actor: String,
+    },
+    /// The DRM file of the GPU is closed (spec amdgpu-svm 4.9).
+    Close {
+        /// Which GPU.
+        gpu: String,
+    },
+    /// The VM of the GPU is torn down (spec amdgpu-svm 4.9).
+    Fini {
+        /// Which GPU.
+        gpu: String,
+    },
+    /// The process drops its address space: `exit_mmap`, MMU_NOTIFY_RELEASE or UNMAP of everything.
+    Exit,
+    /// The wave loads a value.
+    Read {
+        /// One page.
+        area: Area,
+        /// What may be seen: [`Seen::Value`], [`Seen::Fault`]. Empty: anything.
+        expect: Vec<Seen>,
+    },
+    /// The wave stores a value.
+    Write {
+        /// One page.
+        area: Area,
+        /// What.
+        value: u64,
+        /// What may come of it: [`Seen::Done`], [`Seen::Fault`]. Empty: either.
+        expect: Vec<Seen>,
+    },
+}
+
+impl OpKind {
+    /// The node name in scenario files.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            OpKind::SetAttr { .. } => "set-attr",
+            OpKind::GetAttr { .. } => "get-attr",
+            OpKind::Munmap { .. } => "munmap",
+            OpKind::Mmap { .. } => "mmap",
+            OpKind::Mprotect { .. } => "mprotect",
+            OpKind::Store { .. } => "store",
+            OpKind::Load { .. } => "load",
+            OpKind::Dontneed { .. } => "dontneed",
+            OpKind::Migrate { .. } => "migrate",
+            OpKind::After { .. } => "after",
+            OpKind::Close { .. } => "close",
+            OpKind::Fini { .. } => "fini",
+            OpKind::Exit => "exit",
+            OpKind::Read { .. } => "read",
+            OpKind::Write { .. } => "write",
+        }
+    }
+
+    /// The part of the address space it names, if it names one.
+    pub const fn area(&self) -> Option<&Area> {
+        match self {
+            OpKind::SetAttr { area, .. }
+            | OpKind::GetAttr { area, .. }
+            | OpKind::Munmap { area }
+            | OpKind::Mmap { area, .. }
+            | OpKind::Mprotect { area, .. }
+            | OpKind::Store { area, .. }
+            | OpKind::Load { area, .. }
+            | OpKind::Dontneed { area }
+            | OpKind::Migrate { area }
+            | OpKind::Read { area, .. }
+            | OpKind::Write { area, .. } => Some(area),
+            OpKind::After { .. } | OpKind::Close { .. } | OpKind::Fini { .. } | OpKind::Exit => None,
+        }
+    }
+}
+
+/// One attribute: what SET_ATTR asks for, or what GET_ATTR must answer (spec amdgpu-svm 1.2, 1.6).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Attr {
+    /// PREFERRED_LOC: see [`Attr::SYSTEM`], [`Attr::UNDEFINED`].
+    PreferredLoc(u32),
+    /// PREFETCH_LOC.
+    PrefetchLoc(u32),
+    /// ACCESS, ACCESS_IN_PLACE or NO_ACCESS.
+    Access(Access),
+    /// Set: SET_FLAGS or CLR_FLAGS of `mask`. Get: every page has all (or, with `set` false, no page has any) of them.
+    Flags {
+        /// Bits of `AMDGPU_SVM_FLAG_*`.
+        mask: u32,
+        /// Whether they are set.
+        set: bool,
+    },
+    /// GRANULARITY, log2 pages.
+    Granularity(u32),
+}
+
+impl Attr {
+    /// Location: system memory.
+    pub const SYSTEM: u32 = 0;
+    /// Location: undefined.
+    pub const UNDEFINED: u32 = 0xffff_ffff;
+    /// The location number that scenarios call "gpu"; the driver takes every number but the two above for its own GPU.
+    pub const THIS_GPU: u32 = 1;
+
+    /// `(type, value)` as `struct drm_amdgpu_svm_attribute` carries them to SET_ATTR.
+    pub const fn uapi(self) -> (u32, u32) {
+        match self {
+            Attr::PreferredLoc(v) => (0, v),
+            Attr::PrefetchLoc(v) => (1, v),
+            Attr::Access(Access::Enable) => (2, 1),
+            Attr::Access(Access::InPlace) => (3, 1),
+            Attr::Access(Access::None) => (4, 1),
+            Attr::Flags { mask, set: true } => (5, mask),
+            Attr::Flags { mask, set: false } => (6, mask),
+            Attr::Granularity(v) => (7, v),
+        }
+    }
+
+    /// `type` to ask GET_ATTR for, to learn what this attribute is about.
+    pub const fn query(self) -> u32 {
+        match self {
+            Attr::Access(_) => 2,
+            other => other.uapi().0,
+        }
+    }
+
+    /// Whether `(type, value)`, an element of the array that GET_ATTR gave back for [`Attr::query`], says the same. For
+    /// ACCESS the answer is in the type; for flags, all of `mask` must be in the answer.
+    pub const fn matches(self, answer: (u32, u32)) -> bool {
+        let (kind, value) = self.uapi();
+        match self {
+            Attr::Access(_) => answer.0 == kind,
+            Attr::Flags { mask, .. } => answer.0 == kind && answer.1 & mask == mask,
+            _ => answer.0 == kind && answer.1 == value,
+        }
+    }
+}
+
+/// Access of the GPU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// NO_ACCESS.
+    None,
+    /// ACCESS.
+    Enable,
+    /// ACCESS_IN_PLACE.
+    InPlace,
+}
+
+impl Access {
+    /// All of them.
+    pub const ALL: &'static [Access] = &[Access::None, Access::Enable, Access::InPlace];
+
+    /// As written in scenarios.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Access::None => "none",
+            Access::Enable => "enable",
+            Access::InPlace => "in-place",
+        }
+    }
+}
+
+/// The flags by name, with their bits (spec amdgpu-svm 1.2).
+pub const FLAGS: &[(&str, u32)] = &[
+    ("host-access", 0x01),
+    ("coherent", 0x02),
+    ("hive-local", 0x04),
+    ("gpu-ro", 0x08),
+    ("gpu-exec", 0x10),
+    ("gpu-read-mostly", 0x20),
+    ("gpu-always-mapped", 0x40),
+    ("ext-coherent", 0x80),
+];
+
+/// What a call may return.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Returns {
+    /// Anything. What racing threads expect unless they say more.
+    Any,
+    /// One of these. What `prepare` expects unless it says otherwise is `Ok` alone.
+    OneOf(Vec<Result<(), Errno>>),
+}
+
+impl Returns {
+    /// Success alone.
+    pub fn ok() -> Returns {
+        Returns::OneOf(vec![Ok(())])
+    }
+    /// Whether `result` is among them.
+    pub fn allows(&self, result: Result<(), Errno>) -> bool {
+        match self {
+            Returns::Any => true,
+            Returns::OneOf(list) => list.contains(&result),
+        }
+    }
+}
+
+/// What came of a load or store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Seen {
+    /// A load gave this.
+    Value(u64),
+    /// A store was done.
+    Done,
+    /// CPU: SIGSEGV or SIGBUS. GPU: a fault that was not resolved.
+    Fault,
+}
+
+/// What a design answers to the scenario's question.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Verdict {
+    /// Of whom.
+    pub design: Design,
+    /// What.
+    pub answer: Answer,
+    /// Where it is written.
+    pub at: Place,
+}
+
+/// See [`Verdict`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// No interleaving violates anything.
+    Holds,
+    /// Some interleaving violates one of these; not empty.
+    Violates(Vec<Invariant>),
+}
+
+/// Something that must be so when everything is at rest.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Final {
+    /// What.
+    pub kind: FinalKind,
+    /// Where it is written.
+    pub at: Place,
+}
+
+/// See [`Final`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FinalKind {
+    /// Every page of `area` outside of `except` has a valid entry in the GPU's page table; no page of `except` has.
+    Mapped {
+        /// Whose page table.
+        gpu: String,
+        /// Where.
+        area: Area,
+        /// But not there.
+        except: Vec<Area>,
+    },
+    /// No page of `area` has a valid entry in the GPU's page table.
+    Unmapped {
+        /// Whose page table.
+        gpu: String,
+        /// Where.
+        area: Area,
+    },
+    /// The memory holds one of these.
+    Value {
+        /// One page.
+        area: Area,
+        /// Not empty.
+        one_of: Vec<u64>,
+    },
+    /// GET_ATTR would answer this.
+    Attr {
+        /// On which GPU's VM.
+        gpu: String,
+        /// Where.
+        area: Area,
+        /// Not empty.
+        checks: Vec<Attr>,
+    },
+    /// Whether the process's queues run on that GPU.
+    Queues {
+        /// Which GPU.
+        gpu: String,
+        /// Running, or stopped.
+        running: bool,
+    },
+}
+
+/// How to search.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Explore {
+    /// With which strategy.
+    pub strategy: StrategyHint,
+    /// Only interleavings with at most so many preemptions. None: all of them.
+    pub preemptions: Option<u32>,
+    /// Stop after so many executions.
+    pub executions: Option<u64>,
+    /// Events after which an execution counts as endless.
+    pub events: Option<u32>,
+    /// How many expiries of each timer may happen at any moment.
+    pub timers: Option<u32>,
+    /// How many retries of each actor are free.
+    pub retries: Option<u32>,
+}
+
+/// See [`Explore`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum StrategyHint {
+    /// Everything, with partial-order reduction where that is sound.
+    #[default]
+    Exhaustive,
+    /// Random walks.
+    Random {
+        /// Where the generator starts.
+        seed: u64,
+    },
+    /// Probabilistic concurrency testing.
+    Pct {
+        /// Where the generator starts.
+        seed: u64,
+        /// Depth of the bug looked for: priority change points plus one.
+        depth: u32,
+    },
+}

@@ -1,0 +1,8 @@
+//! Scenarios: the language, the world that runs them, the invariants that judge, the `svmlab` command.
+
+pub mod cli;
+pub mod invariants;
+pub mod lang;
+pub mod report;
+pub mod run;
+pub mod world;

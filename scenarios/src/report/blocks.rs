@@ -1,0 +1,235 @@
+//! A timeline cut into blocks: what one actor did between two context switches, and which of it is worth a line.
+
+use interleave::lab::Stamp;
+use interleave::{Step, Timeline};
+
+/// What one actor did without another in between.
+pub(super) struct Block {
+    /// Index into the timeline's actors.
+    pub(super) actor: usize,
+    /// What is shown of it; never empty.
+    pub(super) lines: Vec<Line>,
+}
+
+/// One entry of a block.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Line {
+    /// ① or ②.
+    pub(super) mark: Option<char>,
+    /// The event, for an operation.
+    pub(super) stamp: Option<Stamp>,
+    /// What.
+    pub(super) text: String,
+    /// Whether the driver said it (a note), rather than the scheduler.
+    pub(super) note: bool,
+    /// Locks held afterwards, where that is worth saying.
+    pub(super) held: String,
+}
+
+/// The two events that contradict each other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Marks {
+    /// ①: the fact that stood.
+    pub(super) earlier: Option<Stamp>,
+    /// ②: the event that contradicts it.
+    pub(super) later: Option<Stamp>,
+}
+
+impl Marks {
+    /// Those of a timeline: the violation names the earlier one, the later one is where the execution ended.
+    pub(super) fn of(timeline: &Timeline) -> Marks {
+        let Some(violation) = &timeline.violation else { return Marks::default() };
+        let later = timeline.steps.last().map(|s| s.stamp);
+        // a stamp from before the first recorded event is of the setup, which has no line
+        let known = |s: &Stamp| timeline.steps.iter().any(|step| step.stamp == *s);
+        Marks { earlier: violation.earlier.filter(known).filter(|e| Some(*e) != later), later }
+    }
+    pub(super) fn mark(&self, stamp: Stamp) -> Option<char> {
+        match stamp {
+            s if Some(s) == self.earlier => Some('①'),
+            s if Some(s) == self.later => Some('②'),
+            _ => None,
+        }
+    }
+}
+
+/// Cuts `timeline` into blocks. Unless `full`, operations that only take or look are counted, not shown.
+pub(super) fn blocks(timeline: &Timeline, marks: Marks, full: bool) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut rest = timeline.steps.as_slice();
+    while let Some(first) = rest.first() {
+        let n = rest.iter().take_while(|s| s.actor == first.actor).count();
+        let (steps, after) = rest.split_at(n);
+        rest = after;
+        blocks.push(Block { actor: first.actor, lines: lines(steps, marks, full) });
+    }
+    blocks
+}
+
+fn lines(steps: &[Step], marks: Marks, full: bool) -> Vec<Line> {
+    let mut lines: Vec<Line> = Vec::new();
+    let mut elided: Vec<&Step> = Vec::new();
+    let mut held_shown = String::new();
+    // A block of which nothing would be left shows its first operation: that is where the actor was.
+    let silent = !full && steps.iter().all(|s| s.notes.is_empty() && marks.mark(s.stamp).is_none() && !matters(s));
+    for (i, step) in steps.iter().enumerate() {
+        if full || marks.mark(step.stamp).is_some() || matters(step) || (silent && i == 0) {
+            elide(&mut lines, &mut elided);
+            show(step, marks, full, &mut held_shown, &mut lines);
+        } else {
+            elided.push(step);
+        }
+        // what the driver said once the event had happened
+        if !step.notes.is_empty() {
+            elide(&mut lines, &mut elided);
+        }
+        for note in &step.notes {
+            lines.push(Line { mark: None, stamp: None, text: note.clone(), note: true, held: String::new() });
+        }
+    }
+    elide(&mut lines, &mut elided);
+    // Where the actor stops is where the next one comes in: say what it still holds.
+    if let (Some(last), Some(step)) = (lines.last_mut(), steps.last()) {
+        let held = step.held.join(" ");
+        if held != held_shown {
+            last.held = held;
+        }
+    }
+    lines
+}
+
+/// Shows one operation.
+fn show(step: &Step, marks: Marks, full: bool, held_shown: &mut String, lines: &mut Vec<Line>) {
+    let mark = marks.mark(step.stamp);
+    let held = step.held.join(" ");
+    let news = if held != *held_shown { held.clone() } else { String::new() };
+    *held_shown = held;
+    let mut text = operation(step);
+    if full {
+        text += &format!("  ({}:{})", short(step.file), step.line);
+    }
+    // the same thing several times over is one line
+    if let Some(last) = lines.last_mut()
+        && !full
+        && mark.is_none()
+        && last.mark.is_none()
+        && !last.note
+        && news.is_empty()
+        && let Some(times) = repeats(&last.text, &text)
+    {
+        last.text = format!("{text} ×{}", times + 1);
+        return;
+    }
+    lines.push(Line { mark, stamp: Some(step.stamp), text, note: false, held: news });
+}
+
+/// How many times `line` says `text` already.
+fn repeats(line: &str, text: &str) -> Option<u32> {
+    match line.strip_prefix(text)? {
+        "" => Some(1),
+        rest => rest.strip_prefix(" ×")?.parse().ok(),
+    }
+}
+
+/// Leaves a trace of operations that are not shown.
+fn elide(lines: &mut Vec<Line>, elided: &mut Vec<&Step>) {
+    if elided.is_empty() {
+        return;
+    }
+    let n = elided.len();
+    let text = match elided.as_slice() {
+        [only] => operation(only),
+        _ => format!("· {n} locks and loads"),
+    };
+    let stamp = (n == 1).then(|| elided[0].stamp);
+    elided.clear();
+    lines.push(Line { mark: None, stamp, text, note: false, held: String::new() });
+}
+
+/// What a step did and to what.
+pub(super) fn operation(step: &Step) -> String {
+    if step.object.is_empty() || step.op.contains(&step.object) {
+        step.op.clone()
+    } else {
+        format!("{} {}", step.op, step.object)
+    }
+}
+
+/// Whether a step changes something that others can see, other than a lock: taking locks and looking at words is
+/// implied by what is done next. The words are those of [`Step::op`].
+fn matters(step: &Step) -> bool {
+    const QUIET: &[&str] =
+        &["begin", "mutex_lock ", "spin_lock ", "down_read ", "queue for down_write ", "down_write ", "read "];
+    !QUIET.iter().any(|quiet| step.op.starts_with(quiet))
+}
+
+/// The last two parts of a path.
+pub(super) fn short(file: &str) -> &str {
+    file.rmatch_indices(['/', '\\']).nth(1).map_or(file, |(i, _)| &file[i + 1..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{step, timeline_of};
+    use super::*;
+
+    fn texts(lines: &[Line]) -> Vec<&str> {
+        lines.iter().map(|l| l.text.as_str()).collect()
+    }
+
+    #[test]
+    fn locks_are_counted_and_everything_else_is_shown() {
+        let steps = [
+            step(0, 0, "down_write svm_lock", &["svm_lock(w)"], &[]),
+            step(1, 0, "down_read mmap_lock", &["svm_lock(w)", "mmap_lock(r)"], &[]),
+            step(2, 0, "change gpu_pt 0x200", &["svm_lock(w)"], &["range mapped"]),
+        ];
+        let lines = lines(&steps, Marks::default(), false);
+        assert_eq!(texts(&lines), ["· 2 locks and loads", "change gpu_pt 0x200", "range mapped"]);
+        assert_eq!(lines[1].held, "svm_lock(w)", "what is held where the driver speaks");
+    }
+
+    #[test]
+    fn a_marked_lock_operation_is_shown() {
+        let steps = [step(0, 0, "mutex_lock a", &[], &[]), step(1, 0, "mutex_lock b", &[], &[])];
+        let marks = Marks { earlier: Some(Stamp(0)), later: None };
+        let lines = lines(&steps, marks, false);
+        assert_eq!(texts(&lines), ["mutex_lock a", "mutex_lock b"]);
+        assert_eq!(lines[0].mark, Some('①'));
+    }
+
+    #[test]
+    fn a_block_of_locks_alone_says_where_the_actor_was() {
+        let steps = [step(0, 0, "mutex_lock a", &["a"], &[]), step(1, 0, "read x", &["a"], &[])];
+        assert_eq!(texts(&lines(&steps, Marks::default(), false)), ["mutex_lock a", "read x"]);
+    }
+
+    #[test]
+    fn the_same_operation_over_and_over_is_one_line() {
+        let steps: Vec<Step> = (0..4).map(|i| step(i, 0, "change gpu_pt 0x200", &[], &[])).collect();
+        assert_eq!(texts(&lines(&steps, Marks::default(), false)), ["change gpu_pt 0x200 ×4"]);
+        assert_eq!(lines(&steps, Marks::default(), true).len(), 4, "but not when everything is wanted");
+    }
+
+    #[test]
+    fn a_context_switch_begins_a_block() {
+        let timeline = timeline_of(
+            &["a", "b"],
+            vec![
+                step(0, 0, "x", &[], &[]),
+                step(1, 1, "y", &[], &[]),
+                step(2, 1, "z", &[], &[]),
+                step(3, 0, "x", &[], &[]),
+            ],
+        );
+        let actors: Vec<usize> = blocks(&timeline, Marks::default(), false).iter().map(|b| b.actor).collect();
+        assert_eq!(actors, [0, 1, 0]);
+    }
+
+    #[test]
+    fn a_path_keeps_its_last_two_parts() {
+        assert_eq!(short("model/src/amdgpu/map.rs"), "amdgpu/map.rs");
+        assert_eq!(short("map.rs"), "map.rs");
+        assert_eq!(short("src/map.rs"), "src/map.rs");
+    }
+}

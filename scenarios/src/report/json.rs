@@ -1,0 +1,164 @@
+//! The same for machines. Field names are stable; new fields may come.
+
+use super::summary::answer_text;
+use crate::lang::{Answer, Design};
+use crate::run::{CheckResult, CheckVerdict};
+use interleave::lab::Violation;
+use interleave::{Stats, Timeline};
+use serde::Serialize;
+
+/// One scenario under one design, as `svmlab check --json` lists it.
+#[derive(Serialize)]
+pub struct ResultJson {
+    /// Name of the scenario.
+    pub scenario: String,
+    /// Name of the design.
+    pub design: &'static str,
+    /// `holds`, `violates`, `interrupted` or `not-run`.
+    pub verdict: &'static str,
+    /// Whether every interleaving was covered.
+    pub exhausted: bool,
+    /// The bound on preemptions, if there was one.
+    pub preemptions: Option<u32>,
+    /// What the scenario says, in words.
+    pub expected: String,
+    /// Whether that was what came; null when the scenario does not speak about what was run.
+    pub as_expected: Option<bool>,
+    /// What fell.
+    pub violation: Option<ViolationJson>,
+    /// Context switches of the shrunk execution.
+    pub context_switches: Option<u32>,
+    /// Context switches of the execution in which it was first found.
+    pub context_switches_before_shrinking: Option<u32>,
+    /// Path of the trace file.
+    pub trace: Option<String>,
+    /// How much was explored.
+    pub stats: serde_json::Value,
+    /// The execution, when it was asked for.
+    pub timeline: Option<TimelineJson>,
+}
+
+impl ResultJson {
+    /// The JSON form; `full` includes the timeline.
+    pub fn new(
+        scenario: &str,
+        design: Design,
+        result: Option<&CheckResult>,
+        expected: Option<&Answer>,
+        as_expected: Option<bool>,
+        trace: Option<String>,
+        full: bool,
+    ) -> Self {
+        let finding = result.and_then(|r| match &r.verdict {
+            CheckVerdict::Violated(finding) => Some(finding),
+            _ => None,
+        });
+        ResultJson {
+            scenario: scenario.to_owned(),
+            design: design.name(),
+            verdict: match result.map(|r| &r.verdict) {
+                Some(CheckVerdict::Holds { .. }) => "holds",
+                Some(CheckVerdict::Violated(_)) => "violates",
+                Some(CheckVerdict::Interrupted) => "interrupted",
+                None => "not-run",
+            },
+            exhausted: matches!(result.map(|r| &r.verdict), Some(CheckVerdict::Holds { exhausted: true })),
+            preemptions: result.and_then(|r| r.preemptions),
+            expected: answer_text(expected),
+            as_expected,
+            violation: finding.map(|f| ViolationJson::new(&f.failure.violation)),
+            context_switches: finding.map(|f| f.failure.context_switches),
+            context_switches_before_shrinking: finding.map(|f| f.switches_before_shrinking),
+            trace,
+            stats: result.map_or(serde_json::Value::Null, |r| stats_json(&r.stats)),
+            timeline: finding.filter(|_| full).map(|f| TimelineJson::new(&f.timeline)),
+        }
+    }
+}
+
+/// The counts of a search.
+pub fn stats_json(stats: &Stats) -> serde_json::Value {
+    // numbers alone: this cannot fail
+    serde_json::to_value(stats).unwrap_or_default()
+}
+
+/// An invariant that fell.
+#[derive(Serialize)]
+pub struct ViolationJson {
+    /// `I1` to `I12`.
+    pub invariant: String,
+    /// The sentence that must hold.
+    pub sentence: &'static str,
+    /// What is wrong.
+    pub what: String,
+    /// The earlier of the two events that contradict each other.
+    pub earlier_event: Option<u32>,
+}
+
+impl ViolationJson {
+    /// The JSON form.
+    pub fn new(v: &Violation) -> Self {
+        ViolationJson {
+            invariant: v.invariant.to_string(),
+            sentence: v.invariant.sentence(),
+            what: v.what.clone(),
+            earlier_event: v.earlier.map(|s| s.0),
+        }
+    }
+}
+
+/// An execution, event by event.
+#[derive(Serialize)]
+pub struct TimelineJson {
+    /// Hash over every event, hexadecimal.
+    pub event_hash: String,
+    /// What fell.
+    pub violation: Option<ViolationJson>,
+    /// Names of the actors.
+    pub actors: Vec<String>,
+    /// The events.
+    pub events: Vec<EventJson>,
+}
+
+/// An event.
+#[derive(Serialize)]
+pub struct EventJson {
+    /// Its index.
+    pub event: u32,
+    /// Name of the actor.
+    pub actor: String,
+    /// What it did.
+    pub op: String,
+    /// To what.
+    pub object: String,
+    /// Where in the code.
+    pub at: String,
+    /// Locks held afterwards.
+    pub held: Vec<String>,
+    /// What the driver said before the actor's next event.
+    pub notes: Vec<String>,
+}
+
+impl TimelineJson {
+    /// The JSON form.
+    pub fn new(timeline: &Timeline) -> Self {
+        TimelineJson {
+            event_hash: format!("{:016x}", timeline.event_hash),
+            violation: timeline.violation.as_ref().map(ViolationJson::new),
+            actors: timeline.actors.clone(),
+            events: timeline
+                .steps
+                .iter()
+                .map(|s| EventJson {
+                    event: s.stamp.0,
+                    actor: timeline.actors.get(s.actor).cloned().unwrap_or_default(),
+                    op: s.op.clone(),
+                    object: s.object.clone(),
+                    at: format!("{}:{}", s.file, s.line),
+                    held: s.held.clone(),
+                    notes: s.notes.clone(),
+                })
+                .collect(),
+        }
+    }
+}

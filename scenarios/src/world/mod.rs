@@ -1,0 +1,187 @@
+//! The world: one process, its address space, the GPUs, the driver on each, wired together as a scenario says.
+//!
+//! Generic over the back end, so that the controlled scheduler and loom run the same world.
+
+mod device;
+mod platform;
+mod program;
+mod promise;
+mod thread;
+mod wave;
+
+pub use device::Device;
+pub use platform::Simulated;
+pub use program::ScenarioProgram;
+pub use promise::Promises;
+
+pub(crate) use thread::check_answers;
+
+use crate::invariants;
+use crate::lang::{Design, OpKind, Scenario};
+use interleave::lab::{Gate, Lab};
+use model::platform::{ClientId, GpuProperties, MmuEvent, NotifierEntry, WorkFunc};
+use model::units::Pages;
+use sim_gpu::{GpuConfig, GpuVm, Kfd};
+use sim_mm::{AddressSpace, Memory};
+use std::rc::Rc;
+
+/// Everything that exists while a scenario runs.
+pub struct World<L: Lab> {
+    /// What it was built from.
+    pub scenario: Rc<Scenario>,
+    /// Physical memory.
+    pub memory: Memory<L>,
+    /// The process's address space.
+    pub mm: AddressSpace<L>,
+    /// KFD's view of the process.
+    pub kfd: Kfd<L>,
+    /// The GPUs, in the order of the scenario; the index is the [`ClientId`].
+    pub gpus: Vec<Device<L>>,
+    /// For each actor that somebody waits for: 1 when it has finished.
+    finished: Vec<(String, L::Gate)>,
+}
+
+impl<L: Lab> World<L> {
+    /// Builds the machine, maps the regions and opens the driver on each GPU.
+    pub fn build(scenario: Rc<Scenario>, design: Design) -> Rc<Self> {
+        let memory = Memory::new();
+        let options = sim_mm::Options { thp: scenario.regions.iter().any(|r| r.thp) };
+        let mm = AddressSpace::new(&memory, 0, options).expect("nothing fails before the race");
+        let kfd = Kfd::new(|mm: &AddressSpace<L>| mm.id() == 0);
+        let span = scenario.regions.iter().fold(Pages::EMPTY, |hull, r| hull.hull(&r.bytes.pages()));
+        let gpus = scenario
+            .gpus
+            .iter()
+            .enumerate()
+            .map(|(domain, decl)| {
+                let properties = GpuProperties {
+                    gc: decl.gc,
+                    apu: decl.apu,
+                    multi_node: false,
+                    mtype_local: 0,
+                    noretry: !decl.xnack,
+                    sriov_without_xnack: false,
+                    max_pfn: 1 << 36,
+                    default_granularity: decl.granularity.unwrap_or(9),
+                };
+                let config = GpuConfig { name: gpu_name(domain), domain: domain as u8, properties };
+                let vm = GpuVm::new(config, &memory, &kfd).expect("nothing fails before the race");
+                Device::new(decl, vm, span)
+            })
+            .collect();
+        let world = Rc::new(World {
+            finished: awaited(&scenario).into_iter().map(|name| (name, L::Gate::new("finished", 0))).collect(),
+            scenario,
+            memory,
+            mm,
+            kfd,
+            gpus,
+        });
+        world.wire(design);
+        world
+    }
+
+    fn wire(self: &Rc<Self>, design: Design) {
+        for region in &self.scenario.regions {
+            let flags = thread::vma_flags(region.prot, region.kind);
+            self.mm.mmap(region.bytes, flags).expect("the parser has checked the regions");
+            if region.populate {
+                self.mm.populate(region.bytes).expect("a fresh region can be populated");
+            }
+        }
+        let weak = Rc::downgrade(self);
+        self.mm.on_invalidate(Rc::new(move |entry: NotifierEntry, event: &MmuEvent, seq: u64| {
+            weak.upgrade().is_none_or(|world| world.invalidate(entry, event, seq))
+        }));
+        let weak = Rc::downgrade(self);
+        self.kfd.on_resumed(move |gpu| {
+            if let Some(world) = weak.upgrade() {
+                invariants::i7::at_resume(&world, gpu);
+            }
+        });
+        for (index, device) in self.gpus.iter().enumerate() {
+            device.open(&self.scenario.gpus[index], design, ClientId(index as u32), &self.mm);
+        }
+    }
+
+    /// What happens before the race, one after the other.
+    pub fn prepare(&self) {
+        for op in &self.scenario.prepare {
+            self.perform(op);
+        }
+    }
+
+    /// The body of thread `index`.
+    pub fn run_thread(&self, index: usize) {
+        let thread = &self.scenario.threads[index];
+        for op in &thread.ops {
+            self.perform(op);
+        }
+        self.finish(&thread.name);
+    }
+
+    /// The body of wave `index`. A wave that faults for good is dead: the rest of it does not run.
+    pub fn run_wave(&self, index: usize) {
+        let wave = &self.scenario.waves[index];
+        for op in &wave.ops {
+            if !self.perform_on_gpu(&wave.gpu, op) {
+                break;
+            }
+        }
+        self.finish(&wave.name);
+    }
+
+    /// What a workqueue runs.
+    pub fn run_work(&self, client: ClientId, func: WorkFunc) {
+        let svm = self.gpus[client.0 as usize].svm();
+        match func {
+            WorkFunc::Gc => svm.gc_work(),
+            WorkFunc::Restore => svm.restore_work(),
+        }
+    }
+
+    fn invalidate(&self, entry: NotifierEntry, event: &MmuEvent, seq: u64) -> bool {
+        let device = &self.gpus[entry.client.0 as usize];
+        let done = device.svm().mmu_invalidate(entry.cookie, event, seq);
+        if done {
+            invariants::i1::after_callback(device, event);
+        }
+        done
+    }
+
+    /// The device called `gpu`; the parser has made sure that there is one.
+    pub fn device(&self, gpu: &str) -> &Device<L> {
+        self.gpus.iter().find(|d| d.name == gpu).expect("the parser resolves GPU names")
+    }
+
+    fn finished(&self, actor: &str) -> Option<&L::Gate> {
+        self.finished.iter().find(|(name, _)| name == actor).map(|(_, gate)| gate)
+    }
+
+    fn finish(&self, actor: &str) {
+        if let Some(gate) = self.finished(actor) {
+            gate.store(1);
+        }
+    }
+
+    /// The final check: every invariant that can be seen at rest, then what the scenario expects.
+    pub fn at_rest(&self) {
+        invariants::at_rest(self);
+    }
+}
+
+/// The hardware's own name of the GPU with this index; scenarios call it what they like.
+fn gpu_name(index: usize) -> &'static str {
+    ["gpu0", "gpu1", "gpu2", "gpu3", "gpu4", "gpu5", "gpu6", "gpu7"][index]
+}
+
+/// The actors that some operation waits for.
+fn awaited(scenario: &Scenario) -> Vec<String> {
+    let ops = scenario.threads.iter().flat_map(|t| &t.ops).chain(scenario.waves.iter().flat_map(|w| &w.ops));
+    let mut names: Vec<String> = ops
+        .filter_map(|op| if let OpKind::After { actor } = &op.kind { Some(actor.clone()) } else { None })
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}

@@ -1,0 +1,237 @@
+//! What CPU threads do: system calls and ioctls, and what they make of the results.
+
+use super::World;
+use crate::lang::{Access, Area, Attr, Op, OpKind, Prot, RegionKind, Returns, Seen};
+use interleave::lab::{Gate, Invariant, Lab, Violation};
+use model::Errno;
+use model::amdgpu::UserAttrs;
+use model::amdgpu::uapi::{AMDGPU_SVM_OP_GET_ATTR, AMDGPU_SVM_OP_SET_ATTR};
+use model::attr::UapiAttr;
+use model::note;
+use model::platform::VmaFlags;
+use model::units::Bytes;
+
+/// `vm_flags` of a region.
+pub(super) fn vma_flags(prot: Prot, kind: RegionKind) -> VmaFlags {
+    VmaFlags {
+        read: prot.read,
+        write: prot.write,
+        io: kind == RegionKind::Io,
+        pfnmap: kind == RegionKind::PfnMap,
+        mixedmap: kind == RegionKind::MixedMap,
+        anon: kind == RegionKind::Anon,
+        hugetlb: false,
+    }
+}
+
+/// AMDGPU_SVM_FLAG_GPU_RO.
+const GPU_RO: u32 = 0x08;
+
+/// The attribute array in user memory.
+pub(super) struct UserArray(pub(super) Vec<UapiAttr>);
+
+impl UserAttrs for UserArray {
+    fn copy_in(&self, out: &mut [UapiAttr]) -> Result<(), Errno> {
+        out.copy_from_slice(&self.0);
+        Ok(())
+    }
+    fn copy_out(&mut self, attrs: &[UapiAttr]) -> Result<(), Errno> {
+        self.0.copy_from_slice(attrs);
+        Ok(())
+    }
+}
+
+fn show(result: Result<(), Errno>) -> String {
+    match result {
+        Ok(()) => "0".into(),
+        Err(errno) => format!("-{errno}"),
+    }
+}
+
+/// The pages an interval touches, for the ground truth; aligned outwards because a refused call may be unaligned.
+fn touched(bytes: Bytes) -> model::units::Pages {
+    Bytes::new(bytes.start, bytes.end.max(bytes.start + 1)).pages()
+}
+
+impl<L: Lab> World<L> {
+    /// One operation of thread `who`.
+    pub(super) fn perform(&self, op: &Op) {
+        match &op.kind {
+            OpKind::SetAttr { gpu, area, attrs, returns } => self.set_attr(gpu, area, attrs, returns),
+            OpKind::GetAttr { gpu, area, checks, returns } => self.get_attr(gpu, area, checks, returns),
+            OpKind::Munmap { area } => {
+                self.take_back(area.bytes);
+                self.must(op, &Returns::ok(), self.mm.munmap(area.bytes));
+            }
+            OpKind::Mmap { area, prot, populate } => {
+                self.take_back(area.bytes);
+                let flags = vma_flags(*prot, RegionKind::Anon);
+                self.must(op, &Returns::ok(), self.mm.mmap(area.bytes, flags));
+                if *populate {
+                    self.must(op, &Returns::ok(), self.mm.populate(area.bytes));
+                }
+            }
+            OpKind::Mprotect { area, prot, returns } => {
+                let flags = vma_flags(*prot, RegionKind::Anon);
+                self.must(op, returns, self.mm.mprotect(area.bytes, flags.read, flags.write));
+            }
+            OpKind::Store { area, value, expect } => {
+                let seen = match self.mm.store(area.bytes.start, *value) {
+                    Ok(()) => Seen::Done,
+                    Err(_) => Seen::Fault,
+                };
+                self.seen(op, expect, seen);
+            }
+            OpKind::Load { area, expect } => {
+                let seen = match self.mm.load(area.bytes.start) {
+                    Ok(value) => Seen::Value(value),
+                    Err(_) => Seen::Fault,
+                };
+                self.seen(op, expect, seen);
+            }
+            OpKind::Dontneed { area } => {
+                self.must(op, &Returns::ok(), self.mm.madvise_dontneed(area.bytes));
+            }
+            OpKind::Migrate { area } => self.must(op, &Returns::Any, self.mm.migrate_pages(area.bytes).map(drop)),
+            OpKind::After { actor } => self.wait_for(actor),
+            OpKind::Close { gpu } => self.device(gpu).close(),
+            OpKind::Fini { gpu } => self.device(gpu).fini(),
+            OpKind::Exit => {
+                self.take_back(Bytes::new(0, u64::MAX));
+                self.mm.exit();
+            }
+            OpKind::Read { .. } | OpKind::Write { .. } => unreachable!("the parser keeps GPU accesses in waves"),
+        }
+    }
+
+    fn set_attr(&self, gpu: &str, area: &Area, attrs: &[Attr], returns: &Returns) {
+        let device = self.device(gpu);
+        let began = L::stamp();
+        let access = attrs.iter().rev().find_map(|a| if let Attr::Access(access) = a { Some(*access) } else { None });
+        let pages = touched(area.bytes);
+        if access == Some(Access::None) {
+            device.promises.take_back(pages, began);
+        }
+        let read_only = attrs.iter().rev().find_map(|a| match a {
+            Attr::Flags { mask, set } if mask & GPU_RO != 0 => Some(*set),
+            _ => None,
+        });
+        if read_only == Some(true) {
+            device.promises.forbid_writes(pages);
+        }
+        let mut user = UserArray(attrs.iter().map(|a| uapi(a.uapi())).collect());
+        note!(L, "SET_ATTR {} {}", area.bytes, describe(attrs));
+        let result = device.ioctl(AMDGPU_SVM_OP_SET_ATTR, area.bytes, &mut user);
+        note!(L, "SET_ATTR {} returns {}", area.bytes, show(result));
+        if !returns.allows(result) {
+            wrong::<L>(format!("SET_ATTR {} returned {}, which the scenario rules out", area.bytes, show(result)));
+        }
+        if result.is_ok() && matches!(access, Some(Access::Enable | Access::InPlace)) {
+            device.promises.promise(pages, began, L::stamp());
+        }
+        if result.is_ok() && read_only == Some(false) {
+            device.promises.allow_writes(pages);
+        }
+    }
+
+    fn get_attr(&self, gpu: &str, area: &Area, checks: &[Attr], returns: &Returns) {
+        let (result, answers) = self.ask(gpu, area, checks);
+        note!(L, "GET_ATTR {} returns {}", area.bytes, show(result));
+        if !returns.allows(result) {
+            wrong::<L>(format!("GET_ATTR {} returned {}, which the scenario rules out", area.bytes, show(result)));
+        }
+        if result.is_ok() {
+            check_answers::<L>(area, checks, &answers);
+        }
+    }
+
+    /// GET_ATTR for what `checks` are about.
+    pub(crate) fn ask(&self, gpu: &str, area: &Area, checks: &[Attr]) -> (Result<(), Errno>, Vec<(u32, u32)>) {
+        let mut user = UserArray(checks.iter().map(|c| uapi((c.query(), 0))).collect());
+        let result = self.device(gpu).ioctl(AMDGPU_SVM_OP_GET_ATTR, area.bytes, &mut user);
+        (result, user.0.iter().map(|a| (a.ty, a.value)).collect())
+    }
+
+    fn must(&self, op: &Op, returns: &Returns, result: Result<(), Errno>) {
+        if !returns.allows(result) {
+            wrong::<L>(format!("{} returned {}, which the scenario rules out", op.kind.name(), show(result)));
+        }
+    }
+
+    /// Compares what an access saw with what the scenario allows. A wrong value is a lost or stale write (I10), a wrong
+    /// fault a wrong verdict (I11).
+    pub(super) fn seen(&self, op: &Op, expect: &[Seen], seen: Seen) {
+        if expect.is_empty() || expect.contains(&seen) {
+            return;
+        }
+        let place = op.kind.area().map_or(0, |a| a.bytes.start);
+        let (invariant, what) = match seen {
+            Seen::Value(value) => (Invariant::I10, format!("{} of {place:#x} saw {value}", op.kind.name())),
+            Seen::Done => (Invariant::I11, format!("{} of {place:#x} went through", op.kind.name())),
+            Seen::Fault => (Invariant::I11, format!("{} of {place:#x} faulted", op.kind.name())),
+        };
+        L::fail(Violation::new(invariant, format!("{what}, the scenario allows {}", list(expect)), None));
+    }
+
+    fn wait_for(&self, actor: &str) {
+        if let Some(gate) = self.finished(actor) {
+            gate.wait_until(1);
+        }
+    }
+
+    /// The application begins to take `bytes` away, on every GPU.
+    fn take_back(&self, bytes: Bytes) {
+        for device in &self.gpus {
+            device.promises.take_back(touched(bytes), L::stamp());
+        }
+    }
+}
+
+/// Compares what GET_ATTR answered with what it must answer.
+pub(crate) fn check_answers<L: Lab>(area: &Area, checks: &[Attr], answers: &[(u32, u32)]) {
+    for (check, answer) in checks.iter().zip(answers) {
+        if !check.matches(*answer) {
+            let (kind, value) = *answer;
+            wrong::<L>(format!("GET_ATTR {}: asked about {check:?}, answered type {kind} value {value:#x}", area.bytes));
+        }
+    }
+}
+
+fn wrong<L: Lab>(what: String) -> ! {
+    L::fail(Violation::new(Invariant::I11, what, None))
+}
+
+fn uapi((kind, value): (u32, u32)) -> UapiAttr {
+    UapiAttr { ty: kind, value }
+}
+
+fn list(expect: &[Seen]) -> String {
+    let words: Vec<String> = expect
+        .iter()
+        .map(|seen| match seen {
+            Seen::Value(value) => value.to_string(),
+            Seen::Done => "success".into(),
+            Seen::Fault => "a fault".into(),
+        })
+        .collect();
+    words.join(" or ")
+}
+
+/// A request in the words of scenario files.
+fn describe(attrs: &[Attr]) -> String {
+    let words: Vec<String> = attrs
+        .iter()
+        .map(|attr| match attr {
+            Attr::Access(access) => format!("access={}", access.name()),
+            Attr::Flags { mask, set } => {
+                let names: Vec<&str> =
+                    crate::lang::FLAGS.iter().filter(|(_, bit)| mask & bit != 0).map(|(name, _)| *name).collect();
+                format!("{}{}", if *set { "+" } else { "-" }, names.join(" "))
+            }
+            Attr::PreferredLoc(loc) => format!("preferred-loc={loc:#x}"),
+            Attr::PrefetchLoc(loc) => format!("prefetch-loc={loc:#x}"),
+            Attr::Granularity(log2) => format!("granularity={log2}"),
+        })
+        .collect();
+    words.join(", ")
+}

@@ -1,0 +1,219 @@
+//! DMA mappings of one GPU: which frames a bus address reaches, and since when it should not any more.
+//!
+//! Answers to `dma_map_page` and `dma_unmap_page` behind an IOMMU that never gives an address out twice, so that a late
+//! access is always seen. What is revoked stays on record: it is the evidence.
+//!
+//! # Addresses
+//! Frames in a row that this GPU has mapped equally often before get addresses in a row, so that the driver can
+//! coalesce. Nothing else decides which addresses are neighbours: mappings of different frames may be reordered and the
+//! driver sees the same runs, as a partial-order reduction assumes. (Two actors that map the *same* frame for the same
+//! GPU at a time would have to be ordered by a lock of theirs; the driver's `svm_lock` does.)
+//!
+//! An address is made of the domain, a window, and the low bits of the frame number. A window belongs to one stretch of
+//! [`WINDOW_PAGES`] frames and one count of mappings.
+//!
+//! # Scheduling points
+//! `map`: the one of [`sim_mm::Memory::dma_map`]; nobody can know the new address yet. `unmap`: "dma mappings",
+//! indexed by frame, where an access on the bus must be before or after; then the one of the memory.
+
+use crate::frames::Frames;
+use interleave::lab::{Invariant, Lab, Span, Stamp, Violation, Visible};
+use model::platform::{DmaAddr, DmaDirection};
+use model::units::PAGE_SHIFT;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+/// Frames of a window: 1 GiB.
+pub const WINDOW_PAGES: u64 = 1 << WINDOW_SHIFT;
+const WINDOW_SHIFT: u32 = 18;
+const DOMAIN_SHIFT: u32 = 61;
+/// How many GPUs can have a domain of their own.
+pub const DOMAINS: u8 = 1 << (u64::BITS - DOMAIN_SHIFT);
+
+/// One `dma_map_page`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mapping {
+    /// Bus address of its first page.
+    pub addr: DmaAddr,
+    /// First frame.
+    pub pfn: u64,
+    /// log2 of its pages.
+    pub order: u8,
+    /// What the device may do.
+    pub direction: DmaDirection,
+    /// The event that made it.
+    pub mapped_at: Stamp,
+    /// The event that revoked it; none while it is live.
+    pub unmapped_at: Option<Stamp>,
+    /// The life each frame led when it was mapped.
+    generations: Box<[u32]>,
+}
+
+/// Where a bus address leads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Target {
+    /// The frame.
+    pub pfn: u64,
+    /// The life the frame led when it was mapped.
+    pub generation: u32,
+    /// What the device may do.
+    pub direction: DmaDirection,
+    /// When the mapping was made.
+    pub mapped_at: Stamp,
+    /// When the mapping was revoked; none while it is live.
+    pub unmapped_at: Option<Stamp>,
+}
+
+#[derive(Default)]
+struct Domain {
+    /// By first bus page; revoked ones stay.
+    mappings: BTreeMap<u64, Mapping>,
+    /// How many times each frame was mapped.
+    times: BTreeMap<u64, u64>,
+    /// Number of the window of a stretch of frames mapped so many times.
+    windows: BTreeMap<(u64, u64), u64>,
+}
+
+impl Domain {
+    /// A fresh bus address for `1 << order` frames from `pfn`, in the domain `number`.
+    fn allocate(&mut self, number: u8, pfn: u64, order: u8) -> DmaAddr {
+        let frames = pfn..pfn + (1 << order);
+        let times = self.times.range(frames.clone()).map(|(_, times)| times + 1).max().unwrap_or(1);
+        self.times.extend(frames.map(|frame| (frame, times)));
+        // Every other window stays empty, so that runs of two windows never touch.
+        let next = 2 * (self.windows.len() as u64 + 1);
+        let window = *self.windows.entry((pfn >> WINDOW_SHIFT, times)).or_insert(next);
+        let page = window << WINDOW_SHIFT | pfn & (WINDOW_PAGES - 1);
+        DmaAddr(u64::from(number) << DOMAIN_SHIFT | page << PAGE_SHIFT)
+    }
+}
+
+/// The DMA mappings of one GPU.
+pub struct Iommu<L: Lab> {
+    number: u8,
+    frames: Frames<L>,
+    bus: L::Visible,
+    domain: RefCell<Domain>,
+}
+
+impl<L: Lab> Iommu<L> {
+    /// # Panics
+    /// When `number` is not below [`DOMAINS`].
+    pub(crate) fn new(number: u8, frames: Frames<L>) -> Self {
+        assert!(number < DOMAINS, "there are {DOMAINS} IOMMU domains");
+        Iommu { number, frames, bus: L::Visible::new("dma mappings"), domain: RefCell::default() }
+    }
+
+    pub(crate) fn frames(&self) -> &Frames<L> {
+        &self.frames
+    }
+
+    /// Maps `1 << order` frames from `pfn`.
+    #[track_caller]
+    pub(crate) fn map(&self, pfn: u64, order: u8, direction: DmaDirection) -> DmaAddr {
+        self.frames.dma_map(pfn, order);
+        let mut domain = self.domain.borrow_mut();
+        let addr = domain.allocate(self.number, pfn, order);
+        let generations = (pfn..pfn + (1 << order)).map(|frame| self.frames.generation(frame)).collect();
+        let mapping = Mapping { addr, pfn, order, direction, mapped_at: L::stamp(), unmapped_at: None, generations };
+        domain.mappings.insert(addr.0 >> PAGE_SHIFT, mapping);
+        addr
+    }
+
+    /// Revokes the mapping that starts at `addr`. A second time, or an address that was never given out, is a violation
+    /// of I5; another order or direction than at `map` is a kernel warning, as CONFIG_DMA_API_DEBUG has it.
+    #[track_caller]
+    pub(crate) fn unmap(&self, addr: DmaAddr, order: u8, direction: DmaDirection) {
+        let page = addr.0 >> PAGE_SHIFT;
+        let known = |domain: &Domain| domain.mappings.get(&page).map(|m| (m.pfn, m.order, m.direction));
+        let Some((pfn, mapped_order, mapped_direction)) = known(&self.domain.borrow()) else {
+            let what = format!("DMA unmap of bus address {:#x}, where no mapping starts", addr.0);
+            L::fail(Violation::new(Invariant::I5, what, None))
+        };
+        if (mapped_order, mapped_direction) != (order, direction) {
+            L::warn(format_args!(
+                "DMA unmap of frame {pfn:#x} as order {order} {direction:?}, \
+                 but it is mapped as order {mapped_order} {mapped_direction:?}"
+            ));
+        }
+        self.bus.write(Span::new(pfn, pfn + (1 << mapped_order) - 1));
+        let earlier = {
+            let mut domain = self.domain.borrow_mut();
+            let mapping = domain.mappings.get_mut(&page).expect("mappings stay on record");
+            mapping.unmapped_at.replace(L::stamp())
+        };
+        if earlier.is_some() {
+            let what = format!("DMA unmap of frame {pfn:#x}, whose mapping at bus {:#x} is revoked already", addr.0);
+            L::fail(Violation::new(Invariant::I5, what, earlier));
+        }
+        self.frames.dma_unmap(pfn, mapped_order);
+    }
+
+    /// An access arrives at bus address `addr`: where it leads, at that moment. None: nowhere. A scheduling point when
+    /// it leads somewhere.
+    #[track_caller]
+    pub(crate) fn arrive(&self, addr: u64) -> Option<Target> {
+        let pfn = self.target(addr)?.pfn;
+        self.bus.read(Span::one(pfn));
+        self.target(addr)
+    }
+
+    /// Where the byte at bus address `addr` leads, revoked mappings included. No scheduling point.
+    pub fn target(&self, addr: u64) -> Option<Target> {
+        let page = addr >> PAGE_SHIFT;
+        let domain = self.domain.borrow();
+        let (first, mapping) = domain.mappings.range(..=page).next_back()?;
+        let index = page - first;
+        let generation = *mapping.generations.get(usize::try_from(index).ok()?)?;
+        let Mapping { direction, mapped_at, unmapped_at, .. } = *mapping;
+        Some(Target { pfn: mapping.pfn + index, generation, direction, mapped_at, unmapped_at })
+    }
+
+    /// The mappings that are not revoked, by address. No scheduling point.
+    pub fn live(&self) -> Vec<Mapping> {
+        self.domain.borrow().mappings.values().filter(|mapping| mapping.unmapped_at.is_none()).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: u64 = 1 << PAGE_SHIFT;
+
+    #[test]
+    fn frames_in_a_row_mapped_equally_often_get_addresses_in_a_row() {
+        let mut domain = Domain::default();
+        // Out of order on purpose: the order of different frames must not matter.
+        let [c, a, b] = [0x1_0000_0202, 0x1_0000_0200, 0x1_0000_0201].map(|pfn| domain.allocate(0, pfn, 0).0);
+        assert_eq!((b, c), (a + PAGE, a + 2 * PAGE));
+    }
+
+    #[test]
+    fn no_address_is_given_out_twice() {
+        let mut domain = Domain::default();
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..5 {
+            for (pfn, order) in [(0x200, 9), (0x205, 0), (0x3ff, 0), (1, 0), (1, 0), (0x4_0000, 0)] {
+                let first = domain.allocate(1, pfn, order).0 >> PAGE_SHIFT;
+                assert!((first..first + (1 << order)).all(|page| seen.insert(page)), "{pfn:#x} order {order}");
+            }
+        }
+    }
+
+    #[test]
+    fn frames_mapped_a_different_number_of_times_are_no_neighbours() {
+        let mut domain = Domain::default();
+        domain.allocate(0, 0x201, 0);
+        let [a, b] = [0x200, 0x201].map(|pfn| domain.allocate(0, pfn, 0).0);
+        assert_ne!(b, a + PAGE);
+        let [b, c] = [0x200, 0x201].map(|pfn| domain.allocate(0, pfn, 0).0);
+        assert_ne!(c, b + PAGE, "they have been mapped once and twice before");
+    }
+
+    #[test]
+    fn two_gpus_share_no_address() {
+        let (mut one, mut other) = (Domain::default(), Domain::default());
+        assert_ne!(one.allocate(0, 7, 0), other.allocate(1, 7, 0));
+    }
+}

@@ -1,0 +1,255 @@
+//! CPU accesses and page faults.
+//!
+//! Answers to `mm/memory.c` (`handle_mm_fault`, `do_anonymous_page`, `wp_page_copy`, `do_huge_zero_wp_pmd`) and the
+//! fault entry of an architecture. All memory is private; a VMA that is not anonymous differs in its flags only. Making
+//! an entry present, or writable in place, sends no event (spec mm-events 2); copying the zero page does.
+
+use crate::interval::event;
+use crate::memory::{BLOCK_PAGES, HUGE_ZERO_PFN, ZERO_PFN, is_zero_pfn};
+use crate::pagetable::{PageTable, Prot, Pte, block_of};
+use crate::space::{AddressSpace, Inner, Sigsegv, prot_of};
+use crate::vma::VmaNode;
+use interleave::lab::{Gate, Lab, Span, Visible};
+use model::note;
+use model::platform::{EventKind, RwSem, VmaFlags};
+use model::units::{PAGE_SIZE, Pages};
+use std::rc::Rc;
+
+/// `VM_FAULT_ERROR`: the fault failed for good.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FaultError;
+
+/// What stopped a pass over the entries.
+enum Stop<L: Lab> {
+    /// Nothing: all entries are as wanted.
+    Done,
+    /// The zero page (or the huge one) must be copied here, which sends an event.
+    CopyZero(u64),
+    /// A migration entry: sleep until the migration is done.
+    Migration(u64, Rc<L::Gate>),
+    /// No memory for a fault in this address space any more.
+    Unstable,
+}
+
+impl<L: Lab> AddressSpace<L> {
+    /// A CPU load of the 64-bit word at `addr` (rounded down to a word), faulting as needed.
+    ///
+    /// # Errors
+    /// [`Sigsegv`]: no VMA, or it is not readable.
+    #[track_caller]
+    pub fn load(&self, addr: u64) -> Result<u64, Sigsegv> {
+        let value = self.inner.access(addr, None)?;
+        note!(L, "CPU load {addr:#x} = {value:#x}");
+        Ok(value)
+    }
+
+    /// A CPU store of a 64-bit word at `addr` (rounded down to a word), faulting as needed.
+    ///
+    /// # Errors
+    /// [`Sigsegv`]: no VMA, or it is not writable.
+    #[track_caller]
+    pub fn store(&self, addr: u64, value: u64) -> Result<(), Sigsegv> {
+        self.inner.access(addr, Some(value))?;
+        note!(L, "CPU store {addr:#x} = {value:#x}");
+        Ok(())
+    }
+}
+
+impl<L: Lab> Inner<L> {
+    /// One access: a walk, then the access itself, faults in between. Between the two somebody may take the translation
+    /// away; a TLB shootdown would wait for an access under way, here the access that lost walks again.
+    #[track_caller]
+    fn access(&self, addr: u64, store: Option<u64>) -> Result<u64, Sigsegv> {
+        let page = addr / PAGE_SIZE;
+        let wanted = if store.is_some() { Prot::Write } else { Prot::Read };
+        let translate = || match self.table.borrow().get(page).pte {
+            Pte::Present { pfn, prot } if prot >= wanted => Some(pfn),
+            _ => None,
+        };
+        loop {
+            self.walks.read(Span::one(page));
+            let Some(pfn) = translate() else {
+                self.cpu_fault(addr, store.is_some())?;
+                continue;
+            };
+            let still = || translate() == Some(pfn);
+            let done = match store {
+                None => self.memory.load_if(pfn, addr, still),
+                Some(value) => self.memory.store_if(pfn, addr, value, still),
+            };
+            if let Some(value) = done {
+                return Ok(value);
+            }
+        }
+    }
+
+    /// `do_user_addr_fault`: under the VMA lock alone when that can be had, else under mmap_lock.
+    #[track_caller]
+    fn cpu_fault(&self, addr: u64, write: bool) -> Result<(), Sigsegv> {
+        let segv = Sigsegv { addr, write };
+        let page = Pages::new(addr / PAGE_SIZE, addr / PAGE_SIZE);
+        let fault = |vma: &VmaNode<L>| {
+            if !accessible(vma.flags(), write) {
+                return Err(segv);
+            }
+            self.handle_mm_fault(vma, page, write).map_err(|FaultError| segv)
+        };
+        let result = match self.vma_read_lock(addr) {
+            Some(held) => {
+                let result = fault(&held.vma);
+                held.unlock();
+                result
+            }
+            None => {
+                let _held = self.mmap_lock.read();
+                let vma = self.vmas.borrow().lookup(addr);
+                vma.map_or(Err(segv), |vma| fault(&vma))
+            }
+        };
+        if result.is_err() {
+            note!(L, "SIGSEGV: {} {addr:#x}", if write { "store to" } else { "load from" });
+        }
+        result
+    }
+
+    /// `handle_mm_fault` on each page of `pages`, all inside `vma`, whose flags allow the access. Holds mmap_lock or
+    /// the VMA's lock; sleeps on migration entries. One scheduling point for all pages that need no event.
+    #[track_caller]
+    pub(crate) fn handle_mm_fault(&self, vma: &VmaNode<L>, pages: Pages, write: bool) -> Result<(), FaultError> {
+        if vma.flags().io || vma.flags().pfnmap {
+            return Err(FaultError);
+        }
+        let mut from = pages.first;
+        while from <= pages.last {
+            let rest = Pages::new(from, pages.last);
+            let reach = if self.huge(vma) { block_of(rest.first).hull(&block_of(rest.last)) } else { rest };
+            self.walks.write(Span::new(reach.first, reach.last));
+            let stop = self.fault_in(vma, rest, write);
+            from = match stop {
+                Stop::Done => pages.last + 1,
+                Stop::Unstable => return Err(FaultError),
+                Stop::CopyZero(page) => {
+                    self.copy_zero_page(page);
+                    page + 1
+                }
+                Stop::Migration(page, gate) => {
+                    note!(L, "fault on page {page:#x}: waits for the migration of it");
+                    gate.wait_until(1);
+                    page
+                }
+            };
+        }
+        Ok(())
+    }
+
+    fn huge(&self, vma: &VmaNode<L>) -> bool {
+        self.options.thp || vma.flags().hugetlb
+    }
+
+    /// Brings entries up to what the access needs, page by page, as far as no event is needed and nobody has to sleep.
+    fn fault_in(&self, vma: &VmaNode<L>, pages: Pages, write: bool) -> Stop<L> {
+        let mut table = self.table.borrow_mut();
+        let mut page = pages.first;
+        while page <= pages.last {
+            let entry = table.get(page);
+            let next = if entry.order > 0 { block_of(page).last + 1 } else { page + 1 };
+            match entry.pte {
+                Pte::None => {
+                    if self.unstable.get() {
+                        return Stop::Unstable;
+                    }
+                    page = self.populate(&mut table, vma, page, write);
+                    continue;
+                }
+                Pte::Migration { migration, .. } => {
+                    return Stop::Migration(page, self.migrations.borrow()[migration as usize].clone());
+                }
+                Pte::Present { pfn, prot: old } => {
+                    let mut prot = old;
+                    if prot == Prot::None {
+                        // A NUMA hint: the access is what it asked for (do_numa_page).
+                        prot = if is_zero_pfn(pfn) { Prot::Read } else { prot_of(vma.flags()) };
+                    }
+                    if write && prot == Prot::Read {
+                        if is_zero_pfn(pfn) {
+                            return Stop::CopyZero(page);
+                        }
+                        // The page is ours alone: made writable in place, no event (wp_page_reuse).
+                        prot = Prot::Write;
+                    }
+                    if prot != old {
+                        reprotect(&mut table, page, entry.order, prot);
+                    }
+                }
+            }
+            page = next;
+        }
+        Stop::Done
+    }
+
+    /// First touch of `page` (`do_anonymous_page`, `do_huge_pmd_anonymous_page`); returns the next page to look at.
+    fn populate(&self, table: &mut PageTable, vma: &VmaNode<L>, page: u64, write: bool) -> u64 {
+        let (flags, block) = (vma.flags(), block_of(page));
+        if self.huge(vma) && vma.bytes().covers(&block.bytes()) && table.block_is_none(page) {
+            let pte = if write || flags.hugetlb {
+                let pfn = self.memory.alloc_block(self.id, block.first);
+                self.memory.add_maps(pfn, BLOCK_PAGES);
+                Pte::Present { pfn, prot: prot_of(flags) }
+            } else {
+                Pte::Present { pfn: HUGE_ZERO_PFN, prot: Prot::Read }
+            };
+            table.set_block(page, pte);
+            return block.last + 1;
+        }
+        table.set(page, if write { self.fresh_page(page) } else { Pte::Present { pfn: ZERO_PFN, prot: Prot::Read } });
+        page + 1
+    }
+
+    fn fresh_page(&self, page: u64) -> Pte {
+        let pfn = self.memory.alloc(self.id, page);
+        self.memory.add_maps(pfn, 1);
+        Pte::Present { pfn, prot: Prot::Write }
+    }
+
+    /// Write fault on the zero page (`wp_page_copy`) or on the huge one (`do_huge_zero_wp_pmd`): CLEAR, then a page of
+    /// our own where the zero page still is.
+    #[track_caller]
+    fn copy_zero_page(&self, page: u64) {
+        let huge = self.table.borrow().block_leaf(page).is_some();
+        let span = if huge { block_of(page) } else { Pages::new(page, page) };
+        let clear = self.notifiers.start(event(EventKind::Clear, span.bytes())).expect("blockable events do not fail");
+        self.walks.write(Span::new(span.first, span.last));
+        {
+            let mut table = self.table.borrow_mut();
+            match (huge, table.block_leaf(page)) {
+                (true, Some(Pte::Present { pfn: HUGE_ZERO_PFN, .. })) => {
+                    let pfn = self.memory.alloc_block(self.id, span.first);
+                    self.memory.add_maps(pfn, BLOCK_PAGES);
+                    table.set_block(page, Pte::Present { pfn, prot: Prot::Write });
+                }
+                (false, None) => {
+                    if matches!(table.get(page).pte, Pte::Present { pfn, .. } if is_zero_pfn(pfn)) {
+                        table.set(page, self.fresh_page(page));
+                    }
+                }
+                // Somebody else was faster; the access faults again if it must.
+                _ => {}
+            }
+        }
+        self.notifiers.end(clear);
+    }
+}
+
+/// `access_error`, the other way round; x86 can read what it can write.
+fn accessible(flags: VmaFlags, write: bool) -> bool {
+    flags.write || (!write && flags.read)
+}
+
+fn reprotect(table: &mut PageTable, page: u64, order: u8, prot: Prot) {
+    let at = if order > 0 { block_of(page).first } else { page };
+    match table.get(at).pte {
+        Pte::Present { pfn, .. } if order > 0 => table.set_block(at, Pte::Present { pfn, prot }),
+        Pte::Present { pfn, .. } => table.set(at, Pte::Present { pfn, prot }),
+        _ => {}
+    }
+}

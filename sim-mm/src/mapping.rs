@@ -1,0 +1,154 @@
+//! mmap, munmap and populate.
+//!
+//! Answers to `mm/vma.c` (`__mmap_region`, `do_vmi_align_munmap`, `vms_complete_munmap_vmas`; spec mm-events 2.1) and
+//! `mm_populate`.
+
+use crate::interval::event;
+use crate::memory::BLOCK_PAGES;
+use crate::pagetable::Gather;
+use crate::space::{AddressSpace, Inner, MmapWrite, check_range};
+use crate::vma::VmaNode;
+use interleave::lab::{Lab, Span, Visible};
+use model::platform::{EventKind, RwSem, VmaFlags};
+use model::units::{Bytes, PAGE_SIZE, Pages};
+use model::{Errno, note};
+use std::rc::Rc;
+
+impl<L: Lab> AddressSpace<L> {
+    /// `mmap(MAP_FIXED)`. What was mapped there is unmapped first: the UNMAP event comes while the old VMAs are still
+    /// in the tree (detached), and the new VMA is stored after its end, all under mmap_lock held for write.
+    ///
+    /// # Errors
+    /// `EINVAL`: not page aligned, empty, beyond the user address space, or hugetlb and not 2 MiB aligned.
+    #[track_caller]
+    pub fn mmap(&self, bytes: Bytes, flags: VmaFlags) -> Result<(), Errno> {
+        let pages = check_range(bytes)?;
+        let mm = &*self.inner;
+        if flags.hugetlb && (pages.first % BLOCK_PAGES != 0 || pages.count() % BLOCK_PAGES != 0) {
+            return Err(Errno::EINVAL);
+        }
+        let held = mm.mmap_lock.write();
+        let hit = mm.vmas.borrow().overlapping(bytes);
+        let span = mm.hull(bytes, &hit);
+        if hit.is_empty() {
+            mm.tree_accesses.write(span);
+        } else {
+            mm.check_hugetlb_cuts(bytes, &hit)?;
+            mm.vma_start_write(&held, span, &hit);
+            mm.cut(&held, bytes);
+            let old = mm.vmas.borrow().overlapping(bytes);
+            old.iter().for_each(|vma| vma.detached.set(true));
+            note!(L, "mmap {bytes}: {} old VMA(s) detached, still in the tree", old.len());
+            let unmap = mm.notifiers.start(event(EventKind::Unmap, bytes)).expect("blockable events do not fail");
+            let mut gather = Gather::default();
+            mm.zap(pages, &mut gather);
+            mm.notifiers.end(unmap);
+            mm.free_tables(pages);
+            mm.free_pages(gather);
+            mm.tree_accesses.write(span);
+            for vma in old {
+                mm.vmas.borrow_mut().erase(vma.bytes().start);
+            }
+        }
+        mm.vmas.borrow_mut().insert(VmaNode::new(bytes, flags));
+        mm.vmas.borrow().overlapping(span_bytes(span)).iter().for_each(|vma| vma.locked.set(false));
+        note!(L, "mmap {bytes}: VMA stored");
+        Ok(())
+    }
+
+    /// `munmap`, in the order of spec mm-events 2.1: split, detach, erase, downgrade mmap_lock to read, UNMAP start,
+    /// zap, end, free page tables and pages, unlock. A range without VMAs is not an error and sends no event.
+    ///
+    /// # Errors
+    /// `EINVAL`: not page aligned, empty, beyond the user address space, or cutting a huge page of a hugetlb VMA.
+    #[track_caller]
+    pub fn munmap(&self, bytes: Bytes) -> Result<(), Errno> {
+        let pages = check_range(bytes)?;
+        let mm = &*self.inner;
+        let held = mm.mmap_lock.write();
+        let hit = mm.vmas.borrow().overlapping(bytes);
+        if hit.is_empty() {
+            return Ok(());
+        }
+        mm.check_hugetlb_cuts(bytes, &hit)?;
+        let span = mm.hull(bytes, &hit);
+        let waited = mm.vma_start_write(&held, span, &hit);
+        let split = mm.cut(&held, bytes);
+        let gone = mm.vmas.borrow().overlapping(bytes);
+        for vma in &gone {
+            vma.detached.set(true);
+            mm.vmas.borrow_mut().erase(vma.bytes().start);
+        }
+        let rest = mm.vmas.borrow().overlapping(span_bytes(span));
+        mm.vma_end_write(span, &rest, waited || split);
+        let held = <L::RwSem<()> as RwSem<()>>::downgrade(held);
+        note!(L, "munmap {bytes}: {} VMA(s) erased, mmap_lock downgraded", gone.len());
+
+        let unmap = mm.notifiers.start(event(EventKind::Unmap, bytes)).expect("blockable events do not fail");
+        let mut gather = Gather::default();
+        mm.zap(pages, &mut gather);
+        mm.notifiers.end(unmap);
+        mm.free_tables(pages);
+        mm.free_pages(gather);
+        drop(held);
+        Ok(())
+    }
+
+    /// `mm_populate`: faults every page of `bytes` in, for write where the VMA allows it. Holes and failing pages are
+    /// skipped. Sends events only where it copies a zero page.
+    ///
+    /// # Errors
+    /// `EINVAL` as for [`AddressSpace::mmap`].
+    #[track_caller]
+    pub fn populate(&self, bytes: Bytes) -> Result<(), Errno> {
+        check_range(bytes)?;
+        let mm = &*self.inner;
+        let _held = mm.mmap_lock.read();
+        let hit = mm.vmas.borrow().overlapping(bytes);
+        for vma in hit {
+            if vma.flags().read || vma.flags().write {
+                // populate_vma_page_range gives up on a VMA silently, and so does mm_populate.
+                let _ = mm.handle_mm_fault(&vma, vma.bytes().clip(&bytes).pages(), vma.flags().write);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The bytes of a span of pages that came from [`Inner::hull`].
+fn span_bytes(span: Span) -> Bytes {
+    Pages::new(span.first, span.last).bytes()
+}
+
+impl<L: Lab> Inner<L> {
+    /// The pages of `bytes` and of all of `vmas`: what an operation that cuts them may change.
+    pub(crate) fn hull(&self, bytes: Bytes, vmas: &[Rc<VmaNode<L>>]) -> Span {
+        let pages = vmas.iter().fold(bytes.pages(), |hull, vma| hull.hull(&vma.bytes().pages()));
+        Span::new(pages.first, pages.last)
+    }
+
+    /// Splits the VMAs that the ends of `bytes` cut. Huge entries across a cut are split first, with a CLEAR of their
+    /// 2 MiB (`vma_adjust_trans_huge`). The VMAs are write-locked. Returns whether steps were taken.
+    #[track_caller]
+    pub(crate) fn cut(&self, _held: &MmapWrite<'_, L>, bytes: Bytes) -> bool {
+        let mut stepped = false;
+        for at in [bytes.start, bytes.end] {
+            let vma = self.vmas.borrow().lookup(at).filter(|vma| vma.bytes().start < at);
+            if let Some(vma) = vma {
+                stepped |= self.split_huge_at(at);
+                self.vmas.borrow_mut().split(&vma, at);
+            }
+        }
+        stepped
+    }
+
+    /// `hugetlb_vm_op_split`: such a VMA splits between huge pages only.
+    pub(crate) fn check_hugetlb_cuts(&self, bytes: Bytes, vmas: &[Rc<VmaNode<L>>]) -> Result<(), Errno> {
+        let cuts = |vma: &VmaNode<L>, at: u64| vma.bytes().start < at && at < vma.bytes().end;
+        let unaligned = |at: u64| !at.is_multiple_of(BLOCK_PAGES * PAGE_SIZE);
+        let bad = |vma: &Rc<VmaNode<L>>| {
+            vma.flags().hugetlb && [bytes.start, bytes.end].into_iter().any(|at| cuts(vma, at) && unaligned(at))
+        };
+        if vmas.iter().any(bad) { Err(Errno::EINVAL) } else { Ok(()) }
+    }
+}

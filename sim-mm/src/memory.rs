@@ -1,0 +1,411 @@
+//! Physical memory: page frames, what is in them, and who holds them.
+//!
+//! Answers to `struct page` (reference, map and DMA pin counts) and to the RAM behind it. One [`Memory`] is shared by
+//! all address spaces and all GPUs of a machine.
+//!
+//! # Frame numbers
+//! A frame's number is a pure function of who asks for it: the owner's id, the virtual page it will back, and how many
+//! frames that page has had. So two faults on different pages get the same frames in whatever order they run,
+//! neighbours in virtual space are neighbours in physical space (as the buddy allocator gives them on a quiet machine),
+//! and blocks of 2 MiB are aligned. A frame number comes back only after 4095 frames of the same page; its generation
+//! tells the lives apart.
+//!
+//! # Scheduling points
+//! One [`Visible`] named "memory", indexed by frame number. A load is a read; a store and the put that may free are
+//! writes; DMA map and unmap are reads, because they commute with each other and with loads but not with the free.
+//! Everything else ([`Memory::generation`], peeks) looks without a scheduling point.
+
+use interleave::lab::{Invariant, Lab, Span, Stamp, Violation, Visible};
+use model::note;
+use model::units::PAGE_SIZE;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::rc::Rc;
+
+/// Pages of a 2 MiB block: entries of a last-level page table.
+pub const BLOCK_PAGES: u64 = 512;
+/// log2 of [`BLOCK_PAGES`].
+pub const BLOCK_ORDER: u8 = 9;
+/// The frame that every read fault on untouched memory maps (`ZERO_PAGE`). Never freed, never written.
+pub const ZERO_PFN: u64 = 1;
+/// First frame of the huge zero folio (`huge_zero_folio`). Never freed, never written.
+pub const HUGE_ZERO_PFN: u64 = BLOCK_PAGES;
+/// What a load from a frame that is free gives.
+pub const POISON: u64 = 0x6b6b_6b6b_6b6b_6b6b;
+
+const INSTANCE_SHIFT: u32 = 36;
+const OWNER_SHIFT: u32 = 48;
+const INSTANCES: u64 = 1 << (OWNER_SHIFT - INSTANCE_SHIFT);
+
+/// Whether `pfn` is one of the shared zero frames.
+pub const fn is_zero_pfn(pfn: u64) -> bool {
+    pfn == ZERO_PFN || (pfn >= HUGE_ZERO_PFN && pfn < HUGE_ZERO_PFN + BLOCK_PAGES)
+}
+
+/// The machine's memory. A cheap handle; cloning copies the pointer.
+pub struct Memory<L: Lab> {
+    inner: Rc<Inner<L>>,
+}
+
+struct Inner<L: Lab> {
+    accesses: L::Visible,
+    state: RefCell<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Frames in blocks of 512, by frame number >> 9.
+    frames: BTreeMap<u64, Box<[Frame; BLOCK_PAGES as usize]>>,
+    /// Words that are not zero, by (frame, byte offset).
+    words: BTreeMap<(u64, u64), u64>,
+    /// Live frames.
+    live: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Frame {
+    /// 0: never existed. Bumped by every allocation and by every free.
+    generation: u32,
+    /// `_refcount`; 0 when free.
+    refs: u32,
+    /// `_mapcount`: CPU page-table entries.
+    maps: u32,
+    /// Live DMA mappings.
+    dma: u32,
+    /// The oldest of the live DMA mappings.
+    dma_at: Stamp,
+    /// When the frame was freed last.
+    freed_at: Option<Stamp>,
+    /// Taken off the LRU by a migration (`folio_isolate_lru`).
+    isolated: bool,
+}
+
+impl<L: Lab> Clone for Memory<L> {
+    fn clone(&self) -> Self {
+        Memory { inner: self.inner.clone() }
+    }
+}
+
+impl<L: Lab> Default for Memory<L> {
+    fn default() -> Self {
+        Memory::new()
+    }
+}
+
+impl<L: Lab> fmt::Debug for Memory<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Memory({} frames live)", self.inner.state.borrow().live)
+    }
+}
+
+impl State {
+    fn frame(&self, pfn: u64) -> Frame {
+        self.frames.get(&(pfn / BLOCK_PAGES)).map_or(Frame::default(), |b| b[(pfn % BLOCK_PAGES) as usize])
+    }
+
+    fn block(&mut self, pfn: u64) -> &mut [Frame; BLOCK_PAGES as usize] {
+        self.frames.entry(pfn / BLOCK_PAGES).or_insert_with(|| Box::new([Frame::default(); BLOCK_PAGES as usize]))
+    }
+
+    fn frame_mut(&mut self, pfn: u64) -> &mut Frame {
+        &mut self.block(pfn)[(pfn % BLOCK_PAGES) as usize]
+    }
+
+    fn forget_words(&mut self, pfn: u64) {
+        while let Some((&key, _)) = self.words.range((pfn, 0)..(pfn + 1, 0)).next() {
+            self.words.remove(&key);
+        }
+    }
+
+    /// The first frame number of `count` frames for `page` none of which ever lived; after 4095 of them, none of which
+    /// lives now.
+    fn choose(&self, owner: u32, page: u64, count: u64) -> Option<u64> {
+        let pfn = |instance| u64::from(owner) << OWNER_SHIFT | instance << INSTANCE_SHIFT | page;
+        let all = |instance: u64, free: fn(Frame) -> bool| (0..count).all(|i| free(self.frame(pfn(instance) + i)));
+        (1..INSTANCES)
+            .find(|&i| all(i, |f| f.generation == 0))
+            .or_else(|| (1..INSTANCES).find(|&i| all(i, |f| f.refs == 0)))
+            .map(pfn)
+    }
+
+    fn allocate(&mut self, owner: u32, page: u64, count: u64) -> u64 {
+        assert!(owner < 16 && page + count <= 1 << INSTANCE_SHIFT, "the machine has 16 owners of 48-bit spaces");
+        let first = self.choose(owner, page, count).expect("4095 live frames for one virtual page");
+        for pfn in first..first + count {
+            let frame = self.frame_mut(pfn);
+            *frame = Frame { generation: frame.generation + 1, refs: 1, freed_at: frame.freed_at, ..Frame::default() };
+        }
+        self.live += count;
+        first
+    }
+}
+
+impl<L: Lab> Memory<L> {
+    /// Memory with nothing in it but the zero frames.
+    pub fn new() -> Self {
+        Memory { inner: Rc::new(Inner { accesses: L::Visible::new("memory"), state: RefCell::default() }) }
+    }
+
+    // ---- life of a frame -------------------------------------------------------------------------------------------
+
+    /// A zeroed frame for virtual page `page` of the address space `owner` (below 16), with one reference.
+    pub(crate) fn alloc(&self, owner: u32, page: u64) -> u64 {
+        self.inner.state.borrow_mut().allocate(owner, page, 1)
+    }
+
+    /// 512 zeroed frames, aligned, for the block that begins at `page`, with one reference each.
+    pub(crate) fn alloc_block(&self, owner: u32, page: u64) -> u64 {
+        assert_eq!(page % BLOCK_PAGES, 0, "a block is aligned");
+        self.inner.state.borrow_mut().allocate(owner, page, BLOCK_PAGES)
+    }
+
+    /// Isolates `count` frames from `first` for a migration and takes a reference on each; false, and nothing taken,
+    /// when one of them is free or isolated already, or the first is not of `generation`. A scheduling point.
+    #[track_caller]
+    pub(crate) fn isolate(&self, first: u64, count: u64, generation: u32) -> bool {
+        self.inner.accesses.write(Span::new(first, first + count - 1));
+        let mut state = self.inner.state.borrow_mut();
+        let on_lru = |f: Frame| f.refs > 0 && !f.isolated;
+        if state.frame(first).generation != generation || !(first..first + count).all(|pfn| on_lru(state.frame(pfn))) {
+            return false;
+        }
+        for pfn in first..first + count {
+            let frame = state.frame_mut(pfn);
+            frame.isolated = true;
+            frame.refs += 1;
+        }
+        true
+    }
+
+    /// CPU page-table entries now map the frames; the entry keeps the reference that its creator had.
+    pub(crate) fn add_maps(&self, first: u64, count: u64) {
+        let mut state = self.inner.state.borrow_mut();
+        for pfn in first..first + count {
+            state.frame_mut(pfn).maps += 1;
+        }
+    }
+
+    /// CPU page-table entries that mapped the frames are gone; their references are the caller's now.
+    pub(crate) fn remove_maps(&self, first: u64, count: u64) {
+        let mut state = self.inner.state.borrow_mut();
+        for pfn in first..first + count {
+            state.frame_mut(pfn).maps -= 1;
+        }
+    }
+
+    /// Takes the reference of an entry away while the caller holds another one: cannot free, so no scheduling point.
+    pub(crate) fn put_not_last(&self, first: u64, count: u64) {
+        let mut state = self.inner.state.borrow_mut();
+        for pfn in first..first + count {
+            let frame = state.frame_mut(pfn);
+            assert!(frame.refs > 1, "put_not_last of the last reference of pfn {pfn:#x}");
+            frame.refs -= 1;
+        }
+    }
+
+    /// `folio_put` on `count` frames from `first`: the last reference frees. One scheduling point.
+    ///
+    /// A frame that is freed while a DMA mapping of it is live is a violation of I3; a put of a free frame, of I4.
+    #[track_caller]
+    pub(crate) fn put(&self, first: u64, count: u64) {
+        self.inner.accesses.write(Span::new(first, first + count - 1));
+        let mut fallen = None;
+        let mut freed = 0;
+        {
+            let mut state = self.inner.state.borrow_mut();
+            for pfn in first..first + count {
+                let frame = state.frame_mut(pfn);
+                if frame.refs == 0 {
+                    fallen = Some((Invariant::I4, format!("frame {pfn:#x} is freed twice"), frame.freed_at));
+                    break;
+                }
+                frame.refs -= 1;
+                if frame.refs > 0 {
+                    continue;
+                }
+                if frame.dma > 0 {
+                    let what = format!("frame {pfn:#x} is freed while {} DMA mapping(s) of it are live", frame.dma);
+                    fallen = Some((Invariant::I3, what, Some(frame.dma_at)));
+                    break;
+                }
+                if frame.maps > 0 {
+                    fallen = Some((Invariant::I3, format!("frame {pfn:#x} is freed while the CPU maps it"), None));
+                    break;
+                }
+                frame.generation += 1;
+                frame.isolated = false;
+                frame.freed_at = Some(L::stamp());
+                freed += 1;
+                state.forget_words(pfn);
+            }
+            state.live -= freed;
+        }
+        if let Some((invariant, what, earlier)) = fallen {
+            L::fail(Violation::new(invariant, what, earlier));
+        }
+        if freed > 0 {
+            note!(L, "{freed} page(s) freed: pfn {first:#x}-{:#x}", first + count - 1);
+        }
+    }
+
+    /// Which life of the frame this is: bumped by every allocation and by every free. The zero frames stay at 1; 0
+    /// means that the frame never existed. No scheduling point.
+    pub fn generation(&self, pfn: u64) -> u32 {
+        if is_zero_pfn(pfn) { 1 } else { self.inner.state.borrow().frame(pfn).generation }
+    }
+
+    /// Whether the frame is allocated. No scheduling point.
+    pub fn is_live(&self, pfn: u64) -> bool {
+        is_zero_pfn(pfn) || self.inner.state.borrow().frame(pfn).refs > 0
+    }
+
+    /// When the frame was freed last, also when it lives again. No scheduling point.
+    pub fn freed_at(&self, pfn: u64) -> Option<Stamp> {
+        self.inner.state.borrow().frame(pfn).freed_at
+    }
+
+    /// CPU page-table entries that map the frame; not counted for the zero frames. No scheduling point.
+    pub fn map_count(&self, pfn: u64) -> u32 {
+        self.inner.state.borrow().frame(pfn).maps
+    }
+
+    /// Frames that are allocated, the zero frames not counted. No scheduling point.
+    pub fn live_frames(&self) -> u64 {
+        self.inner.state.borrow().live
+    }
+
+    // ---- DMA -------------------------------------------------------------------------------------------------------
+
+    /// `dma_map_page` of the `1 << order` frames from `pfn`: as long as it lives, they must not be freed. One
+    /// scheduling point. Mapping a frame that is free already is recorded like any other; whether it is harmful is the
+    /// caller's to judge ([`Memory::is_live`]).
+    #[track_caller]
+    pub fn dma_map(&self, pfn: u64, order: u8) {
+        let frames = frames_of(pfn, order);
+        self.inner.accesses.read(Span::new(frames.start, frames.end - 1));
+        let now = L::stamp();
+        let mut state = self.inner.state.borrow_mut();
+        for pfn in frames {
+            let frame = state.frame_mut(pfn);
+            if frame.dma == 0 {
+                frame.dma_at = now;
+            }
+            frame.dma += 1;
+        }
+    }
+
+    /// `dma_unmap_page`. One scheduling point. Without a live mapping: a violation of I5.
+    #[track_caller]
+    pub fn dma_unmap(&self, pfn: u64, order: u8) {
+        let frames = frames_of(pfn, order);
+        self.inner.accesses.read(Span::new(frames.start, frames.end - 1));
+        let mut unbalanced = None;
+        {
+            let mut state = self.inner.state.borrow_mut();
+            for pfn in frames {
+                let frame = state.frame_mut(pfn);
+                if frame.dma == 0 {
+                    unbalanced = Some(pfn);
+                    break;
+                }
+                frame.dma -= 1;
+            }
+        }
+        if let Some(pfn) = unbalanced {
+            L::fail(Violation::new(Invariant::I5, format!("DMA unmap of frame {pfn:#x}, which is not mapped"), None));
+        }
+    }
+
+    /// Live DMA mappings of the frame. No scheduling point.
+    pub fn dma_mappings(&self, pfn: u64) -> u32 {
+        self.inner.state.borrow().frame(pfn).dma
+    }
+
+    /// The oldest live DMA mapping of any frame that is not a zero frame, as (frame, when it was mapped). No scheduling
+    /// point.
+    pub fn any_dma(&self) -> Option<(u64, Stamp)> {
+        let state = self.inner.state.borrow();
+        let all = state.frames.iter().flat_map(|(b, frames)| (b * BLOCK_PAGES..).zip(frames.iter()));
+        all.filter(|(pfn, f)| f.dma > 0 && !is_zero_pfn(*pfn)).map(|(pfn, f)| (pfn, f.dma_at)).min_by_key(|&(_, at)| at)
+    }
+
+    // ---- contents --------------------------------------------------------------------------------------------------
+
+    /// Loads the 64-bit word at byte `offset` (rounded down to a word) of a frame; [`POISON`] when the frame is free. A
+    /// scheduling point.
+    #[track_caller]
+    pub fn load(&self, pfn: u64, offset: u64) -> u64 {
+        self.inner.accesses.read(Span::one(pfn));
+        self.peek(pfn, offset)
+    }
+
+    /// Stores a 64-bit word. A scheduling point. A store to a frame that is free changes nothing; a store to a zero
+    /// frame, which no correct mapping allows, is a violation of I2.
+    #[track_caller]
+    pub fn store(&self, pfn: u64, offset: u64, value: u64) {
+        self.inner.accesses.write(Span::one(pfn));
+        self.poke(pfn, offset, value);
+    }
+
+    /// As [`Memory::load`], if `still` holds at the moment of the access: the CPU's translation may have been shot down
+    /// since the walk.
+    #[track_caller]
+    pub(crate) fn load_if(&self, pfn: u64, offset: u64, still: impl FnOnce() -> bool) -> Option<u64> {
+        self.inner.accesses.read(Span::one(pfn));
+        still().then(|| self.peek(pfn, offset))
+    }
+
+    /// As [`Memory::store`], under the condition of [`Memory::load_if`].
+    #[track_caller]
+    pub(crate) fn store_if(&self, pfn: u64, offset: u64, value: u64, still: impl FnOnce() -> bool) -> Option<u64> {
+        self.inner.accesses.write(Span::one(pfn));
+        still().then(|| {
+            self.poke(pfn, offset, value);
+            value
+        })
+    }
+
+    /// Copies `count` frames from `from` to frames that nobody else knows yet (`folio_mc_copy`). One scheduling point.
+    #[track_caller]
+    pub(crate) fn copy(&self, from: u64, to: u64, count: u64) {
+        self.inner.accesses.read(Span::new(from, from + count - 1));
+        let mut state = self.inner.state.borrow_mut();
+        let words: Vec<_> = state.words.range((from, 0)..(from + count, 0)).map(|(&k, &v)| (k, v)).collect();
+        for ((pfn, offset), value) in words {
+            state.words.insert((pfn - from + to, offset), value);
+        }
+    }
+
+    /// The word at byte `offset` of a frame, without a scheduling point: for checks.
+    pub fn peek(&self, pfn: u64, offset: u64) -> u64 {
+        if !self.is_live(pfn) {
+            return POISON;
+        }
+        self.inner.state.borrow().words.get(&(pfn, word(offset))).copied().unwrap_or(0)
+    }
+
+    fn poke(&self, pfn: u64, offset: u64, value: u64) {
+        if is_zero_pfn(pfn) {
+            L::fail(Violation::new(Invariant::I2, "a store reaches the shared zero page", None));
+        }
+        if !self.is_live(pfn) {
+            return;
+        }
+        let mut state = self.inner.state.borrow_mut();
+        if value == 0 {
+            state.words.remove(&(pfn, word(offset)));
+        } else {
+            state.words.insert((pfn, word(offset)), value);
+        }
+    }
+}
+
+fn word(offset: u64) -> u64 {
+    (offset % PAGE_SIZE) & !7
+}
+
+fn frames_of(pfn: u64, order: u8) -> Range<u64> {
+    pfn..pfn + (1 << order)
+}

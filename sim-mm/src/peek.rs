@@ -1,0 +1,74 @@
+//! Looking without a scheduling point, for the world's checks. Never for what decides an actor's next step.
+
+use crate::interval::SubView;
+use crate::pagetable::{Entry, Prot, Pte};
+use crate::space::AddressSpace;
+use interleave::lab::{Lab, Stamp};
+use model::platform::Vma;
+use model::units::PAGE_SIZE;
+
+impl<L: Lab> AddressSpace<L> {
+    /// The leaf that covers `page`, with the page's own frame.
+    pub fn peek_pte(&self, page: u64) -> Entry {
+        self.inner.table.borrow().get(page)
+    }
+
+    /// Frame and right of `page`, when the CPU can access it: (frame, writable).
+    pub fn peek_mapped(&self, page: u64) -> Option<(u64, bool)> {
+        match self.peek_pte(page).pte {
+            Pte::Present { pfn, prot } if prot > Prot::None => Some((pfn, prot == Prot::Write)),
+            _ => None,
+        }
+    }
+
+    /// All leaves that are not empty, one item per page, in address order.
+    pub fn peek_ptes(&self) -> Vec<(u64, Entry)> {
+        self.inner.table.borrow().entries().collect()
+    }
+
+    /// The VMA that contains the byte `addr`. One that is detached, but still in the tree, counts.
+    pub fn peek_vma(&self, addr: u64) -> Option<Vma> {
+        self.inner.vmas.borrow().lookup(addr).map(|vma| vma.view())
+    }
+
+    /// All VMAs, in address order.
+    pub fn peek_vmas(&self) -> Vec<Vma> {
+        self.inner.vmas.borrow().iter().map(|vma| vma.view()).collect()
+    }
+
+    /// The word the CPU would load at `addr`: 0 where nothing was ever stored; None without a VMA, or while it
+    /// migrates.
+    pub fn peek_word(&self, addr: u64) -> Option<u64> {
+        self.peek_vma(addr)?;
+        match self.peek_pte(addr / PAGE_SIZE).pte {
+            Pte::None => Some(0),
+            Pte::Present { pfn, .. } => Some(self.inner.memory.peek(pfn, addr)),
+            Pte::Migration { .. } => None,
+        }
+    }
+
+    /// `mm_users`.
+    pub fn mm_users(&self) -> u64 {
+        self.inner.counts.get().0
+    }
+
+    /// `mm_count`: the users together hold one.
+    pub fn mm_count(&self) -> u64 {
+        self.inner.counts.get().1
+    }
+
+    /// When the struct was freed by the last `mmdrop`.
+    pub fn freed_at(&self) -> Option<Stamp> {
+        self.inner.freed_at.get()
+    }
+
+    /// The subscriptions that are not removed, in order of insertion.
+    pub fn notifiers(&self) -> Vec<SubView> {
+        self.inner.notifiers.views()
+    }
+
+    /// `invalidate_seq` of the mm (odd: an epoch runs) and the number of running invalidations.
+    pub fn invalidation_epoch(&self) -> (u64, u32) {
+        self.inner.notifiers.epoch()
+    }
+}

@@ -1,0 +1,317 @@
+//! The address space: its parts, its locks, and the small steps that every operation is made of.
+//!
+//! Answers to `struct mm_struct`.
+//!
+//! # Locks, outermost first
+//! | lock | protects |
+//! |---|---|
+//! | `mmap_lock` | the VMA tree and VMA fields |
+//! | per-VMA lock | one VMA against its own changes; taken for read without mmap_lock by CPU faults and MADV_DONTNEED |
+//! | `anon_vma` | rmap walks (page migration) against the first interval notifier |
+//! | callbacks | whatever the driver takes |
+//! | `mn_lock` | the interval notifiers |
+//!
+//! # Scheduling points besides the locks
+//! "vma tree" (indexed by page): lookups that hold no mmap_lock read it, changes of the tree write it. "cpu page table"
+//! (indexed by page): walks read it, changes write it, one operation for all pages that change together.
+//! What stands between two scheduling points happens at once; no `RefCell` borrow may live across one.
+
+use crate::interval::{InvalidateFn, ReturnedFn, Subscriptions, event};
+use crate::memory::Memory;
+use crate::pagetable::{Gather, PageTable, Prot, block_of};
+use crate::vma::{VmaNode, VmaTree};
+use interleave::lab::{Gate, Invariant, Lab, Span, Stamp, Violation, Visible};
+use model::Errno;
+use model::platform::{Atomic, EventKind, RwSem, Shared, VmaFlags};
+use model::units::{Bytes, PAGE_SIZE, Pages};
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+
+/// mmap_lock held for read.
+pub type MmapRead<'a, L> = <<L as model::platform::Kernel>::RwSem<()> as RwSem<()>>::ReadGuard<'a>;
+/// mmap_lock held for write.
+pub(crate) type MmapWrite<'a, L> = <<L as model::platform::Kernel>::RwSem<()> as RwSem<()>>::WriteGuard<'a>;
+
+/// The highest user address, one past (47 bits).
+pub const TASK_SIZE: u64 = 1 << 47;
+
+/// How an address space behaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Options {
+    /// Transparent huge pages "always": a first touch of an empty, aligned 2 MiB block inside one VMA maps all of it
+    /// with one entry.
+    pub thp: bool,
+}
+
+/// A process address space. A cheap handle; cloning copies the pointer and takes no reference.
+pub struct AddressSpace<L: Lab> {
+    pub(crate) inner: Rc<Inner<L>>,
+}
+
+pub(crate) struct Inner<L: Lab> {
+    pub(crate) id: u32,
+    pub(crate) options: Options,
+    pub(crate) memory: Memory<L>,
+    pub(crate) mmap_lock: L::RwSem<()>,
+    /// Under `mmap_lock`; looked at without it through `tree_accesses`.
+    pub(crate) vmas: RefCell<VmaTree<L>>,
+    pub(crate) tree_accesses: L::Visible,
+    pub(crate) anon_vma: L::RwSem<()>,
+    pub(crate) table: RefCell<PageTable>,
+    pub(crate) walks: L::Visible,
+    /// The folio locks of running and finished migrations: 0 while it runs, 1 when done.
+    pub(crate) migrations: RefCell<Vec<Rc<L::Gate>>>,
+    pub(crate) notifiers: Subscriptions<L>,
+    pub(crate) mm_users: L::Atomic,
+    pub(crate) mm_count: L::Atomic,
+    /// `mm->notifier_subscriptions` as an insertion looks at it, without a lock (`smp_load_acquire`).
+    pub(crate) registered: L::Shared<bool>,
+    /// What `mm_users` and `mm_count` hold, for checks.
+    pub(crate) counts: Cell<(u64, u64)>,
+    /// When the struct was freed.
+    pub(crate) freed_at: Cell<Option<Stamp>>,
+    /// MMF_UNSTABLE: the OOM reaper was here, anonymous memory must not be faulted in any more.
+    pub(crate) unstable: Cell<bool>,
+}
+
+impl<L: Lab> Clone for AddressSpace<L> {
+    fn clone(&self) -> Self {
+        AddressSpace { inner: self.inner.clone() }
+    }
+}
+
+impl<L: Lab> PartialEq for AddressSpace<L> {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.inner, &other.inner)
+    }
+}
+
+impl<L: Lab> Eq for AddressSpace<L> {}
+
+impl<L: Lab> fmt::Debug for AddressSpace<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "mm{}", self.inner.id)
+    }
+}
+
+/// An access that the process is not allowed: SIGSEGV, or SIGBUS where the kernel would rather say that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sigsegv {
+    /// Byte address.
+    pub addr: u64,
+    /// Whether it was a store.
+    pub write: bool,
+}
+
+impl<L: Lab> AddressSpace<L> {
+    /// An empty address space with one user, the process. `id` (below 16) names its frames and must be unique among the
+    /// address spaces of one [`Memory`].
+    ///
+    /// # Errors
+    /// `ENOMEM` from the locks.
+    pub fn new(memory: &Memory<L>, id: u32, options: Options) -> Result<Self, Errno> {
+        Ok(AddressSpace {
+            inner: Rc::new(Inner {
+                id,
+                options,
+                memory: memory.clone(),
+                mmap_lock: RwSem::new("mmap_lock", ())?,
+                vmas: RefCell::new(VmaTree::new()),
+                tree_accesses: L::Visible::new("vma tree"),
+                anon_vma: RwSem::new("anon_vma", ())?,
+                table: RefCell::default(),
+                walks: L::Visible::new("cpu page table"),
+                migrations: RefCell::default(),
+                notifiers: Subscriptions::new()?,
+                mm_users: Atomic::new("mm_users", 1),
+                mm_count: Atomic::new("mm_count", 1),
+                registered: Shared::new("notifier_subscriptions", false),
+                counts: Cell::new((1, 1)),
+                freed_at: Cell::new(None),
+                unstable: Cell::new(false),
+            }),
+        })
+    }
+
+    /// The id given at creation.
+    pub fn id(&self) -> u32 {
+        self.inner.id
+    }
+
+    /// The memory behind it.
+    pub fn memory(&self) -> &Memory<L> {
+        &self.inner.memory
+    }
+
+    /// Sets whom invalidations call. Once.
+    pub fn on_invalidate(&self, call: InvalidateFn) {
+        self.inner.notifiers.on_invalidate(call);
+    }
+
+    /// Sets an observer that is told what no device may reach any more: after each callback the part of the event that
+    /// the subscription listens to, and at the end of every `start` the whole event. No scheduling point lies between
+    /// the return of the callback and the observer.
+    pub fn on_callback_returned(&self, call: ReturnedFn) {
+        self.inner.notifiers.on_callback_returned(call);
+    }
+
+    /// Drops dispatcher and observer, which usually own handles of this address space: a world that is taken down calls
+    /// this to let the memory go.
+    pub fn clear_hooks(&self) {
+        self.inner.notifiers.clear_hooks();
+    }
+
+    /// The struct must not be freed.
+    #[track_caller]
+    pub(crate) fn check_alive(&self) {
+        if let Some(at) = self.inner.freed_at.get() {
+            L::fail(Violation::new(Invariant::I4, format!("{self:?} is used after its last mmdrop"), Some(at)));
+        }
+    }
+}
+
+impl<L: Lab> Inner<L> {
+    // ---- the per-VMA lock ------------------------------------------------------------------------------------------
+
+    /// `lock_vma_under_rcu`: finds the VMA that contains `addr` and takes its lock for read, without mmap_lock. None
+    /// when there is none or it is write-locked or detached: fall back to mmap_lock. One scheduling point.
+    #[track_caller]
+    pub(crate) fn vma_read_lock(&self, addr: u64) -> Option<VmaReadGuard<L>> {
+        self.tree_accesses.read(Span::one(addr / PAGE_SIZE));
+        let vma = self.vmas.borrow().lookup(addr)?;
+        if vma.locked.get() || vma.detached.get() {
+            return None;
+        }
+        vma.readers_begun.set(vma.readers_begun.get() + 1);
+        Some(VmaReadGuard { vma })
+    }
+
+    /// `vma_start_write` on all of `vmas`: waits for readers, keeps new ones out. Call before changing the tree or the
+    /// VMAs; one scheduling point when there are no readers, and then what the caller does next, up to its next
+    /// scheduling point, is the same step. Returns whether it waited.
+    #[track_caller]
+    pub(crate) fn vma_start_write(&self, _held: &MmapWrite<'_, L>, span: Span, vmas: &[Rc<VmaNode<L>>]) -> bool {
+        self.tree_accesses.write(span);
+        vmas.iter().for_each(|vma| vma.locked.set(true));
+        let mut waited = false;
+        for vma in vmas {
+            let begun = vma.readers_begun.get();
+            if vma.readers_seen.get() != begun {
+                vma.readers_ended.wait_until(begun);
+                vma.readers_seen.set(begun);
+                waited = true;
+            }
+        }
+        waited
+    }
+
+    /// The end of all VMA write locks (`vma_end_write_all`), a step of its own when other steps happened since they
+    /// were taken.
+    #[track_caller]
+    pub(crate) fn vma_end_write(&self, span: Span, vmas: &[Rc<VmaNode<L>>], stepped: bool) {
+        if stepped {
+            self.tree_accesses.write(span);
+        }
+        vmas.iter().for_each(|vma| vma.locked.set(false));
+    }
+
+    // ---- page table steps ------------------------------------------------------------------------------------------
+
+    /// `__split_huge_pmd`: CLEAR of the 2 MiB block, then 512 entries instead of one. Nothing happens when the block
+    /// has no huge entry. The caller holds what keeps the VMA in place.
+    #[track_caller]
+    pub(crate) fn split_huge_pmd(&self, page: u64) {
+        let block = block_of(page);
+        if self.table.borrow().block_leaf(page).is_none() {
+            return;
+        }
+        let clear = self.notifiers.start(event(EventKind::Clear, block.bytes())).expect("blockable events do not fail");
+        self.walks.write(Span::new(block.first, block.last));
+        // Somebody may have zapped or split it meanwhile: then nothing is left to do.
+        self.table.borrow_mut().split_block(page);
+        self.notifiers.end(clear);
+    }
+
+    /// Splits the huge entry that `at` (bytes) cuts, if any: `vma_adjust_trans_huge`. Returns whether steps were taken.
+    #[track_caller]
+    pub(crate) fn split_huge_at(&self, at: u64) -> bool {
+        let page = at / PAGE_SIZE;
+        let cut = page != block_of(page).first && self.table.borrow().block_leaf(page).is_some();
+        if cut {
+            self.split_huge_pmd(page);
+        }
+        cut
+    }
+
+    /// Does `change` to the page table at one scheduling point, after splitting (with events nested in the caller's)
+    /// the huge entries that the ends of `pages` cut.
+    #[track_caller]
+    pub(crate) fn change_entries(&self, pages: Pages, change: impl FnOnce(&mut PageTable)) {
+        loop {
+            self.walks.write(Span::new(pages.first, pages.last));
+            // A fault may put a huge entry back between a split and this: hence the loop.
+            if !self.split_huge_at(pages.first * PAGE_SIZE) && !self.split_huge_at(pages.bytes().end) {
+                break;
+            }
+        }
+        change(&mut self.table.borrow_mut());
+    }
+
+    /// Empties the entries in `pages` and collects their frames (`unmap_vmas`, `zap_page_range`).
+    #[track_caller]
+    pub(crate) fn zap(&self, pages: Pages, gather: &mut Gather) {
+        let mut zapped = Gather::default();
+        self.change_entries(pages, |table| table.zap(pages, &mut zapped));
+        for &(first, count) in &zapped.runs {
+            self.memory.remove_maps(first, count);
+        }
+        gather.runs.append(&mut zapped.runs);
+    }
+
+    /// `tlb_finish_mmu`: puts the frames. One scheduling point a run of contiguous frames.
+    #[track_caller]
+    pub(crate) fn free_pages(&self, gather: Gather) {
+        for (first, count) in gather.runs {
+            self.memory.put(first, count);
+        }
+    }
+
+    /// `free_pgtables` of what the VMAs in the tree do not need.
+    pub(crate) fn free_tables(&self, pages: Pages) {
+        let vmas = self.vmas.borrow();
+        self.table.borrow_mut().free_tables(pages, |span| vmas.any(span.bytes()));
+    }
+}
+
+/// A VMA locked for read without mmap_lock. Give it back with [`VmaReadGuard::unlock`].
+#[must_use]
+pub(crate) struct VmaReadGuard<L: Lab> {
+    pub(crate) vma: Rc<VmaNode<L>>,
+}
+
+impl<L: Lab> VmaReadGuard<L> {
+    /// `vma_end_read`: wakes a writer. A scheduling point.
+    #[track_caller]
+    pub(crate) fn unlock(self) {
+        self.vma.readers_ended.add(1);
+    }
+}
+
+/// What the flags of a VMA let a fresh or restored entry allow (`vm_page_prot`); x86 cannot write without reading.
+pub(crate) fn prot_of(flags: VmaFlags) -> Prot {
+    match (flags.read, flags.write) {
+        (_, true) => Prot::Write,
+        (true, false) => Prot::Read,
+        (false, false) => Prot::None,
+    }
+}
+
+/// Whether `bytes` can be an argument of a system call that takes an address range.
+pub(crate) fn check_range(bytes: Bytes) -> Result<Pages, Errno> {
+    let aligned = bytes.start.is_multiple_of(PAGE_SIZE) && bytes.end.is_multiple_of(PAGE_SIZE);
+    if !aligned || bytes.is_empty() || bytes.end > TASK_SIZE {
+        return Err(Errno::EINVAL);
+    }
+    Ok(bytes.pages())
+}

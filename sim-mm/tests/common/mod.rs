@@ -1,0 +1,100 @@
+//! An address space with a driver that writes down what it is told.
+#![allow(dead_code, unreachable_pub, missing_docs)]
+
+use interleave::Sim;
+use model::platform::{ClientId, EventKind, Mm, MmuEvent, NotifierEntry, VmaFlags};
+use model::units::{Bytes, PAGE_SIZE};
+use sim_mm::{AddressSpace, Memory, Options, SubId};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+pub type Space = AddressSpace<Sim>;
+
+pub const BASE: u64 = 0x20_0000;
+pub const MIB2: u64 = 0x20_0000;
+pub const RW: VmaFlags =
+    VmaFlags { read: true, write: true, io: false, pfnmap: false, mixedmap: false, anon: true, hugetlb: false };
+pub const RO: VmaFlags = VmaFlags { write: false, ..RW };
+pub const NONE: VmaFlags = VmaFlags { read: false, ..RO };
+
+/// Runs inside a callback and gives its answer.
+pub type Inside = Box<dyn Fn(&Call) -> bool>;
+
+/// One callback.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Call {
+    pub cookie: u64,
+    pub kind: EventKind,
+    pub bytes: Bytes,
+    pub blockable: bool,
+    pub seq: u64,
+}
+
+/// An address space whose callbacks are recorded; each one sets the sequence of its subscription, then runs `inside`.
+#[derive(Clone)]
+pub struct World {
+    pub memory: Memory<Sim>,
+    pub mm: Space,
+    pub calls: Rc<RefCell<Vec<Call>>>,
+    /// Runs inside the callback.
+    pub inside: Rc<RefCell<Option<Inside>>>,
+}
+
+/// The pages `[from, to)` counted from [`BASE`].
+pub fn pages(from: u64, to: u64) -> Bytes {
+    Bytes::new(BASE + from * PAGE_SIZE, BASE + to * PAGE_SIZE)
+}
+
+pub fn world(options: Options) -> World {
+    let memory = Memory::new();
+    let mm = Space::new(&memory, 0, options).unwrap();
+    let world = World { memory, mm, calls: Rc::default(), inside: Rc::default() };
+    // The mm must not own itself through its dispatcher: clear_hooks is called by nobody here, so a test leaks one
+    // world.
+    let hooked = world.clone();
+    world.mm.on_invalidate(Rc::new(move |entry, event, seq| hooked.called(entry, event, seq)));
+    world
+}
+
+impl World {
+    fn called(&self, entry: NotifierEntry, event: &MmuEvent, seq: u64) -> bool {
+        let sub = self.sub(entry.cookie);
+        self.mm.interval_set_seq(sub, seq);
+        let call = Call { cookie: entry.cookie, kind: event.kind, bytes: event.bytes, blockable: event.blockable, seq };
+        self.calls.borrow_mut().push(call);
+        let inside = self.inside.borrow_mut().take();
+        let answer = inside.as_ref().is_none_or(|inside| inside(&call));
+        if self.inside.borrow().is_none() {
+            *self.inside.borrow_mut() = inside;
+        }
+        answer
+    }
+
+    pub fn sub(&self, cookie: u64) -> SubId {
+        self.mm.notifiers().iter().find(|view| view.entry.cookie == cookie).expect("registered").sub
+    }
+
+    pub fn listen(&self, cookie: u64, bytes: Bytes) -> SubId {
+        self.mm.interval_insert(NotifierEntry { client: ClientId(0), cookie }, bytes).unwrap()
+    }
+
+    /// What happens inside every callback from now on.
+    pub fn inside(&self, f: impl Fn(&Call) -> bool + 'static) {
+        *self.inside.borrow_mut() = Some(Box::new(f));
+    }
+
+    /// Kind and bytes of the callbacks since the last time.
+    pub fn events(&self) -> Vec<(EventKind, Bytes)> {
+        self.calls.borrow_mut().drain(..).map(|call| (call.kind, call.bytes)).collect()
+    }
+
+    /// A mapped, written region.
+    pub fn region(&self, bytes: Bytes) {
+        self.mm.mmap(bytes, RW).unwrap();
+        self.mm.populate(bytes).unwrap();
+    }
+
+    pub fn pfn(&self, bytes: Bytes) -> u64 {
+        self.mm.peek_mapped(bytes.start / PAGE_SIZE).expect("mapped").0
+    }
+}
