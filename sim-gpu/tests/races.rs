@@ -98,8 +98,8 @@ fn resuming_before_mapping_again_is_seen() {
     assert_eq!(fallen.invariant, Invariant::I1);
 }
 
-// amdgpu_vm_flush_compute_tlb takes the sequence before it flushes: the one that finds it taken returns at once, and the
-// stale translation is still there.
+// amdgpu_vm_flush_compute_tlb takes the sequence before it flushes: the one that finds it taken returns at once, and
+// the stale translation is still there.
 
 #[test]
 fn two_flushes_at_a_time_can_miss_each_other() {

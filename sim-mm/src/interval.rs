@@ -303,11 +303,12 @@ impl<L: Lab> Subscriptions<L> {
 
     /// `__mmu_interval_notifier_insert` (spec mm-events 1.6). `bytes` is checked by the caller.
     #[track_caller]
-    pub(crate) fn insert(&self, entry: NotifierEntry, bytes: Bytes) -> SubId {
+    pub(crate) fn insert(&self, entry: NotifierEntry, bytes: Bytes, publish: impl FnOnce(SubId)) -> SubId {
         let _held = self.lock.lock();
         let mut state = self.state.borrow_mut();
         let id = state.subs.len() as u32;
         state.subs.push(Sub { entry, bytes, seq: 0, state: SubState::InTree, removed_at: None });
+        publish(SubId(id));
         let seq = if state.active == 0 {
             state.enter_tree(id);
             state.seq - 1

@@ -47,7 +47,12 @@ impl<L: Lab> Mm<L> for AddressSpace<L> {
     /// The first insertion of an mm registers under mmap_lock held for write, all VMA locks and all rmap locks
     /// (`mm_take_all_locks`). No signals here, so no EINTR.
     #[track_caller]
-    fn interval_insert(&self, entry: NotifierEntry, bytes: Bytes) -> Result<SubId, Errno> {
+    fn interval_insert(
+        &self,
+        entry: NotifierEntry,
+        bytes: Bytes,
+        publish: impl FnOnce(SubId),
+    ) -> Result<SubId, Errno> {
         self.check_alive();
         let mm = &*self.inner;
         if !mm.registered.read_once() {
@@ -69,7 +74,7 @@ impl<L: Lab> Mm<L> for AddressSpace<L> {
             return Err(Errno::EINVAL);
         }
         self.grab();
-        Ok(mm.notifiers.insert(entry, bytes))
+        Ok(mm.notifiers.insert(entry, bytes, publish))
     }
 
     #[track_caller]

@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{BASE, MIB2, NONE, RO, RW, World, pages, world};
+use common::{BASE, MIB2, NONE, RO, RW, World, falls, pages, world};
+use interleave::lab::Invariant;
 use model::Errno;
 use model::platform::EventKind::{Clear, ProtectionVma, Release, Unmap};
 use model::platform::{HmmPfn, HmmRequest, Mm, VmaFlags};
@@ -383,39 +384,47 @@ fn exit_releases_then_unmaps_everything_with_the_vmas_still_there() {
 }
 
 #[test]
-#[should_panic(expected = "without a reference")]
 fn a_put_too_many_is_a_violation() {
-    let world = small();
-    world.mm.exit();
-    world.mm.mmput();
+    let (invariant, what) = falls(small, |world| {
+        world.mm.exit();
+        world.mm.mmput();
+    });
+    assert_eq!((invariant, what.as_str()), (Invariant::I5, "mmput of mm0 without a reference"));
 }
 
 #[test]
-#[should_panic(expected = "after its last mmdrop")]
 fn a_use_of_the_freed_struct_is_a_violation() {
-    let world = world(Options::default());
-    world.mm.exit();
-    world.mm.mmget_not_zero();
+    let (invariant, what) = falls(
+        || world(Options::default()),
+        |world| {
+            world.mm.exit();
+            world.mm.mmget_not_zero();
+        },
+    );
+    assert_eq!((invariant, what.as_str()), (Invariant::I4, "mm0 is used after its last mmdrop"));
 }
 
 #[test]
-#[should_panic(expected = "DMA mapping")]
 fn freeing_a_page_with_a_live_dma_mapping_is_a_violation() {
-    let world = small();
-    world.region(pages(0, 1));
-    world.memory.dma_map(world.pfn(pages(0, 1)), 0);
-    world.mm.munmap(pages(0, 1)).unwrap();
+    let (invariant, what) = falls(small, |world| {
+        world.region(pages(0, 1));
+        world.memory.dma_map(world.pfn(pages(0, 1)), 0);
+        world.mm.munmap(pages(0, 1)).unwrap();
+    });
+    let expected = "frame 0x1000000200 is freed while 1 DMA mapping(s) of it are live";
+    assert_eq!((invariant, what.as_str()), (Invariant::I3, expected));
 }
 
 #[test]
-#[should_panic(expected = "which is not mapped")]
 fn a_dma_unmap_too_many_is_a_violation() {
-    let world = small();
-    world.region(pages(0, 1));
-    let pfn = world.pfn(pages(0, 1));
-    world.memory.dma_map(pfn, 0);
-    world.memory.dma_unmap(pfn, 0);
-    world.memory.dma_unmap(pfn, 0);
+    let (invariant, _) = falls(small, |world| {
+        world.region(pages(0, 1));
+        let pfn = world.pfn(pages(0, 1));
+        world.memory.dma_map(pfn, 0);
+        world.memory.dma_unmap(pfn, 0);
+        world.memory.dma_unmap(pfn, 0);
+    });
+    assert_eq!(invariant, Invariant::I5);
 }
 
 #[test]

@@ -244,7 +244,8 @@ impl Mm<Stub> for StubMm {
         let flags = VmaFlags { read: true, write: true, anon: true, ..VmaFlags::default() };
         (addr < bytes.end).then_some(Vma { bytes, flags })
     }
-    fn interval_insert(&self, _: NotifierEntry, _: Bytes) -> Result<u32, Errno> {
+    fn interval_insert(&self, _: NotifierEntry, _: Bytes, publish: impl FnOnce(u32)) -> Result<u32, Errno> {
+        publish(0);
         Ok(0)
     }
     fn interval_remove(&self, _: u32) {}

@@ -62,6 +62,9 @@ pub(crate) struct Exec {
     pub(crate) now_ms: u64,
     retries: [u32; MAX_ACTORS],
     late_steps: u32,
+    /// Who had the last late step. Late steps are barriers, so this is the same in all equivalent executions, unlike
+    /// who had the last step.
+    last_late: u8,
     late_in_a_row: [u32; MAX_ACTORS],
     why_retry: [&'static str; MAX_ACTORS],
 
@@ -157,6 +160,7 @@ impl Exec {
             now_ms: 0,
             retries: [0; MAX_ACTORS],
             late_steps: 0,
+            last_late: NOBODY,
             late_in_a_row: [0; MAX_ACTORS],
             why_retry: [""; MAX_ACTORS],
             frames: Vec::new(),
@@ -193,6 +197,7 @@ impl Exec {
         self.now_ms = 0;
         self.retries = [0; MAX_ACTORS];
         self.late_steps = 0;
+        self.last_late = NOBODY;
         self.late_in_a_row = [0; MAX_ACTORS];
         self.depth = 0;
         self.hash = 0;
@@ -316,8 +321,15 @@ impl Exec {
             self.set_violation(Violation::new(Invariant::I6, what, None));
             return Next::Failed;
         }
-        // A last resort is nobody's choice: the first one after the actor that went last, round robin.
-        let choice = if late { Some(self.round_robin(runnable)) } else { self.choose(runnable) };
+        // A last resort is nobody's choice: round robin.
+        let choice = if late {
+            // Nothing else can happen here, as at the end of a path.
+            self.see_blocked();
+            let actor = self.round_robin(runnable);
+            self.chooser.allows_late(actor, depth).then_some(actor)
+        } else {
+            self.choose(runnable)
+        };
         match choice {
             Some(actor) => {
                 self.happen(actor, runnable, late);
@@ -332,7 +344,7 @@ impl Exec {
     }
 
     fn round_robin(&self, among: Actors) -> u8 {
-        let after = if self.current == NOBODY { 0 } else { u32::from(self.current) + 1 };
+        let after = if self.last_late == NOBODY { 0 } else { u32::from(self.last_late) + 1 };
         let later = among.checked_shr(after).unwrap_or(0);
         if later != 0 { (after + later.trailing_zeros()) as u8 } else { among.trailing_zeros() as u8 }
     }
@@ -374,7 +386,7 @@ impl Exec {
             }
         }
         clock.tick(actor);
-        let preempting = depth > 0 && {
+        let preempting = depth > 0 && !late && {
             let before = self.frames[depth - 1].actor;
             before != actor && runnable & (1 << before) != 0
         };
@@ -446,6 +458,7 @@ impl Exec {
             return;
         }
         self.late_steps += 1;
+        self.last_late = actor;
         let row = &mut self.late_in_a_row[actor as usize];
         *row += 1;
         if *row > LATE_STEPS_IN_A_ROW || self.late_steps > LATE_STEPS {
@@ -496,13 +509,29 @@ impl Exec {
         self.planted & (1 << which as u32) != 0
     }
 
+    /// The clock that a release gives away: everything the actor has done so far, and nothing it does from here on.
+    pub(super) fn hand_over(&mut self) -> Clock {
+        if self.mode != Mode::Running {
+            return Clock::ZERO;
+        }
+        let clock = &mut self.clocks[self.current as usize];
+        clock.tick(self.current);
+        *clock
+    }
+
+    /// The number under which what the running actor does now, between two events, is known to others: its next event
+    /// or release covers it, its last one does not.
+    pub(crate) fn moment(&self, actor: u8) -> u16 {
+        self.clocks[actor as usize].lane(actor) + 1
+    }
+
     /// The lock is free again. `exclusive`: it was held for write.
     pub(crate) fn release(&mut self, object: ObjectId, exclusive: bool) {
         if self.mode == Mode::Ending {
             return;
         }
         let actor = if self.mode == Mode::Running { self.current } else { NOBODY };
-        let clock = if actor == NOBODY { Clock::ZERO } else { self.clocks[actor as usize] };
+        let clock = self.hand_over();
         let object = &mut self.objects[object as usize];
         if exclusive {
             object.owner = NOBODY;

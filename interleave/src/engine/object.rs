@@ -25,8 +25,11 @@ pub(crate) struct Object {
     pub(crate) word: u64,
     /// Join of the clocks of all operations that change the object, and of the releases of a lock held exclusively.
     pub(crate) written: Clock,
-    /// Join of the clocks of all operations that only look; of a rwsem, of the releases of readers.
+    /// Join of the clocks of all operations that only look; of a rwsem, of the releases of readers; of a work item, of
+    /// the ends of cancels.
     pub(crate) read: Clock,
+    /// Work item: join of the clocks of queueing and cancelling.
+    pub(crate) touched: Clock,
     /// Rwsem: join of the clocks of writers queueing. Work item: of the ends of its runs.
     pub(crate) queued: Clock,
     /// Rwsem: join of the clocks of readers coming in.
@@ -48,6 +51,7 @@ impl Object {
             word,
             written: Clock::ZERO,
             read: Clock::ZERO,
+            touched: Clock::ZERO,
             queued: Clock::ZERO,
             entered: Clock::ZERO,
             last: 0,
@@ -78,18 +82,22 @@ impl Object {
                 clock.join(&self.queued);
             }
             Kind::WriteQueue => clock.join(&self.entered),
-            Kind::WriteLock | Kind::Store | Kind::Work => {
+            Kind::WriteLock | Kind::Store => {
                 clock.join(&self.written);
+                clock.join(&self.read);
+            }
+            Kind::Work => {
+                clock.join(&self.written);
+                clock.join(&self.touched);
                 clock.join(&self.read);
             }
             Kind::Load | Kind::WaitWhile | Kind::WaitUntil => clock.join(&self.written),
-            Kind::Flush => {
-                clock.join(&self.written);
-                clock.join(&self.queued);
-            }
+            // What it waited for is the item's business; only the end of a cancel has an order with queueing.
+            Kind::Flush => {}
+            Kind::CancelEnd => clock.join(&self.touched),
             Kind::WorkStart => {
                 clock.join(&self.written);
-                clock.join(&self.read);
+                clock.join(&self.touched);
                 clock.join(&self.queued);
             }
         }
@@ -101,8 +109,9 @@ impl Object {
         match op.kind {
             Kind::ReadLock => self.entered.join(clock),
             Kind::WriteQueue => self.queued.join(clock),
-            Kind::Load | Kind::WaitWhile | Kind::WaitUntil | Kind::Flush => self.read.join(clock),
-            Kind::Store | Kind::Work | Kind::WorkStart => self.written.join(clock),
+            Kind::Load | Kind::WaitWhile | Kind::WaitUntil | Kind::CancelEnd => self.read.join(clock),
+            Kind::Store | Kind::WorkStart => self.written.join(clock),
+            Kind::Work => self.touched.join(clock),
             _ => {}
         }
     }

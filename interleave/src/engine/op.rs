@@ -46,8 +46,11 @@ pub(crate) enum Kind {
     Invalidate,
     /// Queue, cancel or look at a work item.
     Work,
-    /// Sleep until instance `arg` of a work item is neither pending nor running.
+    /// Sleep until instance `arg` of a work item, and all before it, are neither pending nor running. Once that is so it
+    /// stays so, whatever is queued later; therefore it is independent of everything.
     Flush,
+    /// The same at the end of `cancel_work_sync`, from which on the item may be queued again.
+    CancelEnd,
     /// A worker takes up its item.
     WorkStart,
     /// A retry loop that has used up its free rounds.
@@ -60,7 +63,7 @@ impl Kind {
     pub(crate) const fn is_read(self) -> bool {
         matches!(
             self,
-            Kind::ReadLock | Kind::Load | Kind::WaitWhile | Kind::WaitUntil | Kind::Read | Kind::Flush
+            Kind::ReadLock | Kind::Load | Kind::WaitWhile | Kind::WaitUntil | Kind::Read
         )
     }
     /// Whether the object is indexed by spans.
@@ -79,6 +82,7 @@ impl Kind {
                 | Kind::WaitWhile
                 | Kind::WaitUntil
                 | Kind::Flush
+                | Kind::CancelEnd
         )
     }
 }
@@ -117,6 +121,8 @@ pub(crate) fn dependent(a: &Op, b: &Op) -> bool {
         return false;
     }
     match (a.kind, b.kind) {
+        (Kind::Flush, _) | (_, Kind::Flush) => false,
+        (Kind::CancelEnd, other) | (other, Kind::CancelEnd) => matches!(other, Kind::Work),
         // A queued writer keeps readers out, so taking the lock and reading are never both possible: the order that
         // matters is that of the reader and the queueing.
         (Kind::ReadLock, Kind::WriteLock) | (Kind::WriteLock, Kind::ReadLock) => false,
@@ -136,7 +142,7 @@ pub(crate) fn dependent(a: &Op, b: &Op) -> bool {
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 16] = [
+    const KINDS: [Kind; 17] = [
         Kind::Lock,
         Kind::SpinLock,
         Kind::ReadLock,
@@ -151,6 +157,7 @@ mod tests {
         Kind::Invalidate,
         Kind::Work,
         Kind::Flush,
+        Kind::CancelEnd,
         Kind::WorkStart,
         Kind::Retry,
     ];

@@ -123,8 +123,12 @@ impl Exec {
     /// Wants, at event `earlier`, somebody who starts an execution in which `op` comes before it. False when there is no
     /// such execution.
     fn turn_round(&mut self, earlier: usize, actor: u8, op: &Op, depth: usize) -> bool {
-        self.races += 1;
         let event = &self.frames[earlier];
+        if event.late {
+            // It could only happen because nothing else could: nobody else was possible there.
+            return false;
+        }
+        self.races += 1;
         let (other, number, enabled) = (event.actor, event.index, event.enabled);
         // The first event of each actor that does not happen after `earlier`; who of them depends on no other of them
         // can go first.

@@ -41,6 +41,18 @@ impl Chooser {
     pub(crate) fn reduces(&self) -> bool {
         matches!(self, Chooser::Exhaustive { reduce: true, .. })
     }
+    /// A last resort is not chosen, but a schedule names it. Whether the schedule that is followed, if one is, goes on
+    /// with `actor`.
+    pub(super) fn allows_late(&mut self, actor: u8, depth: usize) -> bool {
+        match self {
+            Chooser::Exactly(wanted) => wanted.get(depth) == Some(&actor),
+            Chooser::Roughly { wanted, at } => {
+                *at += usize::from(wanted.get(*at) == Some(&actor));
+                true
+            }
+            _ => true,
+        }
+    }
     /// Before each execution; `longest` is the length of the longest so far.
     pub(crate) fn begin(&mut self, longest: u32) {
         match self {

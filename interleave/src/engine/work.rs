@@ -1,6 +1,5 @@
 //! Work items and workqueues as the scheduler sees them.
 
-use super::clock::Clock;
 use super::exec::{Exec, Mode};
 use super::object::NOBODY;
 use super::op::{Kind, ObjectId, Op};
@@ -189,7 +188,7 @@ impl Exec {
         if self.mode == Mode::Ending {
             return;
         }
-        let clock = if self.mode == Mode::Running { self.clocks[self.current as usize] } else { Clock::ZERO };
+        let clock = self.hand_over();
         let item = &mut self.items[id];
         item.running = None;
         self.objects[item.object as usize].queued.join(&clock);

@@ -144,8 +144,8 @@ impl<T: Copy + PartialEq + Debug + 'static> platform::Shared<T> for Shared<T> {
     }
 }
 
-/// State outside of any lock. All accesses to one object conflict, whatever their spans and kinds are: an upper bound
-/// of what the controlled scheduler explores. Orders nothing in happens-before: memory that happens to be read is no lock.
+/// State outside of any lock. All accesses to one object conflict, whatever their spans and kinds are, so that at least
+/// what the controlled scheduler tells apart is explored. Orders nothing in happens-before: memory is not a lock.
 #[derive(Debug)]
 pub struct Visible(Turn);
 

@@ -15,7 +15,7 @@ use std::panic::Location;
 use std::rc::{Rc, Weak};
 
 thread_local! {
-    static NOW: RefCell<Context> = RefCell::new(Context::new(0));
+    static NOW: RefCell<Context> = const { RefCell::new(Context::new(0)) };
 }
 
 struct Context {

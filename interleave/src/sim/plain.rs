@@ -70,11 +70,11 @@ impl<T> SimPlain<T> {
                 }
                 *readers = Readers::default();
             }
-            let number = clock.lane(actor);
+            let number = exec.moment(actor);
             self.last.set(Last { actor: Some(actor), number, stamp: exec.stamp(), place: Some(place) });
         } else {
             readers.any = true;
-            readers.numbers[actor as usize] = clock.lane(actor);
+            readers.numbers[actor as usize] = exec.moment(actor);
             match readers.places.iter_mut().find(|(who, ..)| *who == actor) {
                 Some(entry) => *entry = (actor, exec.stamp(), place),
                 None => readers.places.push((actor, exec.stamp(), place)),
@@ -98,7 +98,7 @@ impl<T: 'static> Plain<T> for SimPlain<T> {
         with(|exec| {
             if exec.mode == Mode::Running {
                 let actor = exec.current;
-                let number = exec.clocks[actor as usize].lane(actor);
+                let number = exec.moment(actor);
                 let place = Some(exec.places[actor as usize]);
                 plain.last.set(Last { actor: Some(actor), number, stamp: exec.stamp(), place });
             }

@@ -11,8 +11,8 @@ impl<K: Kernel> AttrTree<K> {
     /// `pages` become a hole: nodes inside are freed, nodes across a border are cut.
     ///
     /// # Errors
-    /// `EINVAL` when `pages` is empty. `ENOMEM` when a node that reaches over both ends cannot be cut in two; it is then
-    /// the only one, and stays whole. V1's only caller ignores the result (race R22).
+    /// `EINVAL` when `pages` is empty. `ENOMEM` when a node that reaches over both ends cannot be cut in two; it is
+    /// then the only one, and stays whole. V1's only caller ignores the result (race R22).
     #[track_caller]
     pub fn clear_pages(&mut self, pages: Pages) -> Result<(), Errno> {
         if pages.is_empty() {

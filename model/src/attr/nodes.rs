@@ -142,8 +142,8 @@ impl<K: Kernel> AttrTree<K> {
         Segments { tree: self, pages, cursor: Some(pages.first), node: self.first_overlap(pages) }
     }
 
-    /// Whether the tree is well formed (invariant I9): interval tree and list each, and that both hold the same nodes in
-    /// the same order. Returns the number of nodes.
+    /// Whether the tree is well formed (invariant I9): interval tree and list each, and that both hold the same nodes
+    /// in the same order. Returns the number of nodes.
     ///
     /// # Errors
     /// What is wrong first.

@@ -93,8 +93,8 @@ impl AttrType {
     }
 }
 
-/// A location. Everything that is neither [`Location::SYSMEM`] nor [`Location::UNDEFINED`] means "this GPU". Kept signed
-/// as the driver keeps it.
+/// A location. Everything that is neither [`Location::SYSMEM`] nor [`Location::UNDEFINED`] means "this GPU". Kept
+/// signed as the driver keeps it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Location(pub i32);
 

@@ -1,8 +1,8 @@
 //! Which chunk size a new range gets: `drm_gpusvm_range_chunk_size` and `drm_gpusvm_check_pages`.
 //!
 //! A range is an aligned block around the faulting address, of the largest size that fits the VMA, the notifier and the
-//! driver's window, overlaps no range that is there, and (for small sizes, if asked) holds only pages the CPU has. It is
-//! chosen once: ranges never grow, shrink, split or merge. Spec drm-gpusvm 7.
+//! driver's window, overlaps no range that is there, and (for small sizes, if asked) holds only pages the CPU has. It
+//! is chosen once: ranges never grow, shrink, split or merge. Spec drm-gpusvm 7.
 
 use super::pages::pfn_order;
 use super::{Ctx, GpuSvm, HMM_TIMEOUT_MS, NotifierHandle};
@@ -73,9 +73,9 @@ pub fn aligned_block(addr: u64, size: u64) -> Option<Bytes> {
     start.checked_add(size).map(|end| Bytes::new(start, end))
 }
 
-/// The choice itself, over what the caller knows: the block must lie inside all of `bounds`; a block of more than a page
-/// must satisfy `free` (no range overlaps it) and then, when its size is at most `threshold`, `populated`. Both are asked
-/// only about blocks that passed everything before, in this order.
+/// The choice itself, over what the caller knows: the block must lie inside all of `bounds`; a block of more than a
+/// page must satisfy `free` (no range overlaps it) and then, when its size is at most `threshold`, `populated`. Both
+/// are asked only about blocks that passed everything before, in this order.
 pub fn choose(
     sizes: &ChunkSizes,
     fault: u64,

@@ -19,8 +19,8 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
     /// bytes) with `data` as the driver's part. Spec drm-gpusvm 6.
     ///
     /// A range that is there already is returned *as it is*: it may be `unmapped` and waiting for garbage collection,
-    /// reach over the bounds of its VMA by now, or stick out of `window`. But the VMA is looked at before: where the VMA
-    /// is gone, the answer is `ENOENT` even if the range still exists.
+    /// reach over the bounds of its VMA by now, or stick out of `window`. But the VMA is looked at before: where the
+    /// VMA is gone, the answer is `ENOENT` even if the range still exists.
     ///
     /// Takes mmap_lock for read, and NL for read inside it; for a new notifier, before that, whatever registering it
     /// takes (mmap_lock for *write* for the first of an mm). May run the last `mmput`.

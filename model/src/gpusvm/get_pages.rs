@@ -34,8 +34,8 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
     ///
     /// Takes, one after the other, mmap_lock for read and NL for read; allocates with neither held; waits for running
     /// invalidations. Faults pages in, for write unless `ctx.read_only`, and is not told whether a page came out
-    /// writable: the right to write is the driver's to know. All or nothing: what it mapped before an error is unmapped.
-    /// Two calls on one range at a time are not supported, hence the driver lock.
+    /// writable: the right to write is the driver's to know. All or nothing: what it mapped before an error is
+    /// unmapped. Two calls on one range at a time are not supported, hence the driver lock.
     ///
     /// # Errors
     /// `EBUSY` (invalidations got in the way for a second), `EFAULT` (`unmapped`, hole, no access, the process is gone,

@@ -27,8 +27,8 @@
 //! |---|---|---|
 //! | tree of notifiers | driver lock | driver lock |
 //! | a notifier's tree of ranges | driver lock **and** NL for *read* | driver lock, or NL for *write* |
-//! | flag word, DMA array contents | driver lock and NL for read, or NL for write | NL; the flag word also without, as a hint |
-//! | the DMA array itself | driver lock; freed under NL too | driver lock; under NL if the flag word says it is mapped |
+//! | flag word, DMA array contents | driver lock and NL for read, or NL for write | NL; flag word: also as a hint |
+//! | the DMA array itself | driver lock; freed under NL too | driver lock; NL if the flag word says it is mapped |
 //! | `notifier_seq` | driver lock | driver lock |
 //!
 //! A tree may change under a *read* lock because all that change it hold the driver lock, and the only reader without
@@ -41,9 +41,9 @@
 //!
 //! # What is left out, and where it would go
 //!
-//! * Device memory (spec drm-gpusvm 16-19): the mm cannot name a device page yet. [`Interconnect`] is where a second kind
-//!   of mapping goes, the page loop of `get_pages` is where it is told apart; flags, `devmem_possible` and `devmem_only`
-//!   are here already.
+//! * Device memory (spec drm-gpusvm 16-19): the mm cannot name a device page yet. [`Interconnect`] is where a second
+//!   kind of mapping goes, the page loop of `get_pages` is where it is told apart; flags, `devmem_possible` and
+//!   `devmem_only` are here already.
 //! * IOVA reservation (`dma_iova_try_alloc` and linking): the platform maps mapping by mapping, so pages always take
 //!   the `dma_map_page` path, which is the kernel's own fallback when no IOMMU is there. With it steps R8 and M6, and
 //!   the unlinking in the unmap path, have nothing to do.
@@ -146,9 +146,10 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
 
     /// `drm_gpusvm_fini`: unregisters every notifier, removes every range, drops the mm. Spec drm-gpusvm 4.
     ///
-    /// For each notifier the subscription goes first, so from there on no invalidation arrives for ranges that are still
-    /// DMA mapped: the GPU must already be unable to use the mappings. Sleeps while an invalidation runs. Takes NL for
-    /// read. Notifiers that begin at `LONG_MAX` or above are not walked, as in the kernel; they are warned about.
+    /// For each notifier the subscription goes first, so from there on no invalidation arrives for ranges that are
+    /// still DMA mapped: the GPU must already be unable to use the mappings. Sleeps while an invalidation runs. Takes
+    /// NL for read. Notifiers that begin at `LONG_MAX` or above are not walked, as in the kernel; they are warned
+    /// about.
     pub fn fini(&self, locked: DriverLocked<'_>) {
         let everything = Bytes::new(0, LONG_MAX);
         let mut next = self.first_notifier(locked, everything);
@@ -186,8 +187,8 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
     }
 
     /// `drm_gpusvm_find_vma_start`: where the first VMA that intersects `bytes` begins, which may be below
-    /// `bytes.start`. None (the kernel's `ULONG_MAX`) when there is none or the process is gone. Takes and drops mmap_lock
-    /// for read, and the last user's `mmput` may run here. Spec drm-gpusvm 15.
+    /// `bytes.start`. None (the kernel's `ULONG_MAX`) when there is none or the process is gone. Takes and drops
+    /// mmap_lock for read, and the last user's `mmput` may run here. Spec drm-gpusvm 15.
     pub fn find_vma_start(&self, bytes: Bytes) -> Option<u64> {
         if !self.mm.mmget_not_zero() {
             return None;
@@ -211,8 +212,8 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
         false
     }
 
-    /// Whether the trees are well formed (I9): each is balanced and sorted, and a linked notifier has at least one range,
-    /// inside its window. Warns about what is not. Under the driver lock, or at rest.
+    /// Whether the trees are well formed (I9): each is balanced and sorted, and a linked notifier has at least one
+    /// range, inside its window. Warns about what is not. Under the driver lock, or at rest.
     pub fn check(&self, locked: DriverLocked<'_>) {
         let everything = Bytes::new(0, u64::MAX);
         if let Err(corrupt) = self.root.check(&self.notifiers) {

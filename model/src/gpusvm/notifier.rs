@@ -116,7 +116,7 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
         })?;
         let entry = NotifierEntry { client: self.config.client, cookie: notifier.to_bits() };
         let object = self.notifier(notifier);
-        match self.mm.interval_insert_with(entry, bytes, |sub| object.sub.set(Some(sub))) {
+        match self.mm.interval_insert(entry, bytes, |sub| object.sub.set(Some(sub))) {
             Ok(_) => {
                 note!(P::Kernel, "notifier {bytes} registered");
                 Ok(notifier)

@@ -1,6 +1,7 @@
 //! The pages of a range as the device sees them: the DMA array, whether it is valid, walking, unmapping and freeing it.
 //!
-//! Answers to `struct drm_gpusvm_pages` and the functions on it, without `get_pages`. Spec drm-gpusvm 1, 8, 9 (end), 10.
+//! Answers to `struct drm_gpusvm_pages` and the functions on it, without `get_pages`. Spec drm-gpusvm 1, 8, 9 (end),
+//! 10.
 //!
 //! No page reference is kept: an entry may be used only while the range is valid under the notifier lock. Nothing
 //! marks pages dirty or accessed.
@@ -49,8 +50,8 @@ impl DmaEntry {
 }
 
 /// `drm_gpusvm_hmm_pfn_to_order`: log2 of the pages that can be mapped together from slot `index` of an array of
-/// `npages`: the rest of the CPU mapping the page is part of, clipped at the end of the array, rounded down to a power of
-/// two. An unaligned start in a huge page so gives pieces that are smaller than they could be. Spec drm-gpusvm 8.
+/// `npages`: the rest of the CPU mapping the page is part of, clipped at the end of the array, rounded down to a power
+/// of two. An unaligned start in a huge page so gives pieces that are smaller than they could be. Spec drm-gpusvm 8.
 ///
 /// `index` is below `npages`.
 pub fn pfn_order(pfn: &HmmPfn, index: usize, npages: usize) -> u8 {
@@ -60,16 +61,16 @@ pub fn pfn_order(pfn: &HmmPfn, index: usize, npages: usize) -> u8 {
 }
 
 impl<P: Platform, R: 'static> GpuSvm<P, R> {
-    /// `drm_gpusvm_range_pages_valid`: whether the range is mapped, so that its DMA array may be used for as long as the
-    /// notifier lock is held. Does **not** look at `unmapped`. Spec drm-gpusvm 9.
+    /// `drm_gpusvm_range_pages_valid`: whether the range is mapped, so that its DMA array may be used for as long as
+    /// the notifier lock is held. Does **not** look at `unmapped`. Spec drm-gpusvm 9.
     #[track_caller]
     pub fn pages_valid(&self, _held: NotifierHeld<'_>, range: RangeHandle<P, R>) -> bool {
         let flags = self.range(range).pages.flags.read_once();
         flags.has_devmem_pages || flags.has_dma_mapping
     }
 
-    /// `drm_gpusvm_pages_valid_unlocked`, the shortcut at the top of `get_pages`. A DMA array that is not valid is freed
-    /// here, so every invalidation costs a new one. Driver lock; takes NL for read.
+    /// `drm_gpusvm_pages_valid_unlocked`, the shortcut at the top of `get_pages`. A DMA array that is not valid is
+    /// freed here, so every invalidation costs a new one. Driver lock; takes NL for read.
     pub(super) fn pages_valid_unlocked(&self, range: RangeHandle<P, R>) -> bool {
         if self.range(range).pages.dma_addr.with(Option::is_none) {
             return false;
@@ -83,8 +84,8 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
     }
 
     /// Walks the DMA mappings of `range` in address order: `f(page_index, entry)`, where `page_index` counts pages
-    /// from the start of the range and the entry covers `1 << entry.order` of them. Ask [`pages_valid`](Self::pages_valid)
-    /// under the same hold of NL before.
+    /// from the start of the range and the entry covers `1 << entry.order` of them. Ask
+    /// [`pages_valid`](Self::pages_valid) under the same hold of NL before.
     ///
     /// # Errors
     /// `EINVAL` (no DMA array); what `f` says, at once.
@@ -132,8 +133,8 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
         self.unmap_locked(held.held(), range, self.range(range).npages());
     }
 
-    /// `__drm_gpusvm_unmap_pages` of the first `npages` pages: nothing unless `has_dma_mapping`; afterwards the range is
-    /// not valid. The DMA array stays allocated.
+    /// `__drm_gpusvm_unmap_pages` of the first `npages` pages: nothing unless `has_dma_mapping`; afterwards the range
+    /// is not valid. The DMA array stays allocated.
     pub(super) fn unmap_locked(&self, _held: NotifierHeld<'_>, range: RangeHandle<P, R>, npages: usize) {
         let flags = self.range(range).pages.flags.read_once();
         if !flags.has_dma_mapping {

@@ -1,7 +1,7 @@
 //! The range: the unit that is mapped, invalidated and removed as a whole.
 //!
-//! Answers to `struct drm_gpusvm_range` and its lookup, iteration, reference and removal functions. Spec drm-gpusvm 1, 3,
-//! 11, 12.
+//! Answers to `struct drm_gpusvm_range` and its lookup, iteration, reference and removal functions. Spec drm-gpusvm 1,
+//! 3, 11, 12.
 
 use super::pages::Pages;
 use super::{DriverLocked, GpuSvm, LONG_MAX, NotifierHandle, NotifierWrite, TreeAccess};
@@ -162,8 +162,8 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
         ranges.next(&self.ranges, range).filter(|&next| self.range(next).bytes.start < end)
     }
 
-    /// `drm_gpusvm_range_set_unmapped`: an UNMAP event took `event`. `partial_unmap` is set when the range sticks out of
-    /// it, and stays set when a second event takes the rest. Spec drm-gpusvm 12.
+    /// `drm_gpusvm_range_set_unmapped`: an UNMAP event took `event`. `partial_unmap` is set when the range sticks out
+    /// of it, and stays set when a second event takes the rest. Spec drm-gpusvm 12.
     #[track_caller]
     pub fn set_unmapped(&self, _held: &NotifierWrite<'_, P>, range: RangeHandle<P, R>, event: Bytes) {
         let object = self.range(range);

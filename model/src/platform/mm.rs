@@ -39,29 +39,17 @@ pub trait Mm<K: Kernel>: Clone + 'static {
     ///
     /// # Errors
     /// `ENOMEM`, `EINTR`, `EOVERFLOW` (empty or wrapping interval), `EINVAL` (mm_users is 0).
-    #[track_caller]
-    fn interval_insert(&self, entry: NotifierEntry, bytes: Bytes) -> Result<Self::Sub, Errno>;
-    /// [`interval_insert`](Self::interval_insert) that hands the subscription to `publish` before any callback of it can
-    /// run: in the kernel the `mmu_interval_notifier` is part of the driver's object, so the first callback, which may
-    /// come before the insertion has returned, can already set its sequence. When the insertion then fails, the
-    /// subscription given to `publish` means nothing.
     ///
-    /// The provided version publishes only after the insertion has returned; that is right only where no callback can run
-    /// in between. Override it.
-    ///
-    /// # Errors
-    /// As [`interval_insert`](Self::interval_insert).
+    /// `publish` is given the subscription before any callback of it can run: in the kernel the `mmu_interval_notifier`
+    /// is part of the driver's object, so the first callback, which may come before the insertion has returned, can
+    /// already set its sequence.
     #[track_caller]
-    fn interval_insert_with(
+    fn interval_insert(
         &self,
         entry: NotifierEntry,
         bytes: Bytes,
         publish: impl FnOnce(Self::Sub),
-    ) -> Result<Self::Sub, Errno> {
-        let sub = self.interval_insert(entry, bytes)?;
-        publish(sub);
-        Ok(sub)
-    }
+    ) -> Result<Self::Sub, Errno>;
     /// `mmu_interval_notifier_remove`: sleeps until no callback runs and none will come. Not from a callback.
     #[track_caller]
     fn interval_remove(&self, sub: Self::Sub);

@@ -247,8 +247,8 @@ impl<T> Plain<T> for Field<T> {
         f(&self.0.borrow())
     }
     fn with_mut<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
-        // One row of the lock contract, by type: a tree of ranges changes under the notifier lock. (What a thread of its
-        // own would make a data race, one thread can only assert.)
+        // One row of the lock contract, by type: a tree of ranges changes under the notifier lock. (What a thread of
+        // its own would make a data race, one thread can only assert.)
         if std::any::type_name::<T>().contains("Handle<model::gpusvm::range::Range<")
             || std::any::type_name::<T>().contains("TreeLink<model::gpusvm::range::Range<")
         {

@@ -219,10 +219,7 @@ impl Mm<Seq> for ScriptMm {
         self.state.borrow().vmas.iter().find(|vma| vma.bytes.end > addr).copied()
     }
 
-    fn interval_insert(&self, entry: NotifierEntry, bytes: Bytes) -> Result<usize, Errno> {
-        self.interval_insert_with(entry, bytes, |_| ())
-    }
-    fn interval_insert_with(
+    fn interval_insert(
         &self,
         entry: NotifierEntry,
         bytes: Bytes,

@@ -1,9 +1,9 @@
 //! A scripted platform: one thread, everything in order, and a hook at every place where the world could move under
 //! `drm_gpusvm`'s feet.
 //!
-//! An interleaving is written down by hand: [`World::at`] runs a piece of the other side (an invalidation, time passing)
-//! at a named point inside a call. Every step is logged, every allocation can be made to fail, and the rules about what
-//! may not be done under which lock are asserted always.
+//! An interleaving is written down by hand: [`World::at`] runs a piece of the other side (an invalidation, time
+//! passing) at a named point inside a call. Every step is logged, every allocation can be made to fail, and the rules
+//! about what may not be done under which lock are asserted always.
 
 // Each test file uses a part of this.
 #![allow(dead_code)]

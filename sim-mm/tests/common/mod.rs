@@ -1,11 +1,13 @@
 //! An address space with a driver that writes down what it is told.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
-use interleave::Sim;
+use interleave::lab::{Invariant, Lab, Violation};
+use interleave::{Config, End, Execution, Launch, Outcome, Program, Sim, explore};
 use model::platform::{ClientId, EventKind, Mm, MmuEvent, NotifierEntry, VmaFlags};
 use model::units::{Bytes, PAGE_SIZE};
-use sim_mm::{AddressSpace, Memory, Options, SubId};
+use sim_mm::{AddressSpace, Memory, Options, Pte, SubId, is_zero_pfn};
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 pub type Space = AddressSpace<Sim>;
@@ -75,7 +77,7 @@ impl World {
     }
 
     pub fn listen(&self, cookie: u64, bytes: Bytes) -> SubId {
-        self.mm.interval_insert(NotifierEntry { client: ClientId(0), cookie }, bytes).unwrap()
+        self.mm.interval_insert(NotifierEntry { client: ClientId(0), cookie }, bytes, |_| ()).unwrap()
     }
 
     /// What happens inside every callback from now on.
@@ -97,4 +99,86 @@ impl World {
     pub fn pfn(&self, bytes: Bytes) -> u64 {
         self.mm.peek_mapped(bytes.start / PAGE_SIZE).expect("mapped").0
     }
+}
+
+/// A program that builds a world and launches actors in it, and what must hold of the world at rest besides what always
+/// must: nothing leaks, no invalidation runs.
+pub struct Play<F>(pub F);
+
+/// The check of a [`Play`] at rest.
+pub type AtRest = Box<dyn Fn(&World)>;
+
+impl<F: Fn(&mut Launch) -> (World, AtRest)> Program for Play<F> {
+    fn start(&self, launch: &mut Launch) -> Box<dyn Execution> {
+        let (world, check) = (self.0)(launch);
+        Box::new(Playing { world, check })
+    }
+}
+
+struct Playing {
+    world: World,
+    check: AtRest,
+}
+
+impl Execution for Playing {
+    fn at_rest(&self) {
+        let world = &self.world;
+        let mut frames = BTreeSet::new();
+        for (page, entry) in world.mm.peek_ptes() {
+            match entry.pte {
+                Pte::Present { pfn, .. } if is_zero_pfn(pfn) || frames.insert(pfn) => {}
+                other => must(false, &format!("page {page:#x} is {other:x?} at rest")),
+            }
+            must(world.mm.peek_vma(page * PAGE_SIZE).is_some(), &format!("page {page:#x} is mapped, but in no VMA"));
+        }
+        must(world.memory.live_frames() == frames.len() as u64, "every live frame is mapped");
+        let (seq, active) = world.mm.invalidation_epoch();
+        must(seq % 2 == 0 && active == 0, "no invalidation runs at rest");
+        (self.check)(world);
+    }
+}
+
+impl Drop for Playing {
+    fn drop(&mut self) {
+        self.world.mm.clear_hooks();
+    }
+}
+
+/// `assert!` for inside of executions.
+#[track_caller]
+pub fn must(holds: bool, what: &str) {
+    if !holds {
+        Sim::fail(Violation::new(Invariant::I9, what, None));
+    }
+}
+
+/// Explores every interleaving.
+pub fn all(play: impl Fn(&mut Launch) -> (World, AtRest)) -> Outcome {
+    explore(&Play(play), &Config::default(), None, None)
+}
+
+/// Every interleaving is well.
+#[track_caller]
+pub fn always(play: impl Fn(&mut Launch) -> (World, AtRest)) {
+    let outcome = all(play);
+    assert_eq!(outcome.failure.map(|failure| failure.violation), None, "{:?}", outcome.stats);
+    assert_eq!(outcome.end, End::Exhausted);
+}
+
+/// Some interleaving violates something: what.
+#[track_caller]
+pub fn sometimes(play: impl Fn(&mut Launch) -> (World, AtRest)) -> Violation {
+    all(play).failure.expect("a violation").violation
+}
+
+/// What one actor alone violates.
+#[track_caller]
+pub fn falls(world: fn() -> World, body: fn(&World)) -> (Invariant, String) {
+    let violation = sometimes(|launch| {
+        let world = world();
+        let actors = world.clone();
+        launch.actor("thread", move || body(&actors));
+        (world, Box::new(|_| {}))
+    });
+    (violation.invariant, violation.what)
 }

@@ -5,13 +5,12 @@
 //! unregistered them.
 
 use super::super::Svm;
-use super::super::range::SvmRange;
 use super::map::{Pass, Purpose};
 use super::{Queued, RangeState};
 use crate::Errno;
-use crate::gpusvm::{DriverLocked, NotifierHandle, TreeAccess};
+use crate::gpusvm::{DriverLocked, TreeAccess};
 use crate::note;
-use crate::platform::{DelayedWork, Gpu, Mutex, Plain, Platform, PteFlags, Work, WorkQueue};
+use crate::platform::{DelayedWork, Mutex, Plain, Platform, PteFlags, Work, WorkQueue};
 use crate::units::{Bytes, Pages};
 
 impl<P: Platform> Svm<P> {
@@ -73,7 +72,7 @@ impl<P: Platform> Svm<P> {
         self.service(DriverLocked::by(&sl));
     }
 
-    /// Fini, after close: attributes, PTEs, notifiers and ranges, queue references, our stop, workqueues; in that
+    /// Fini, after close: attributes, ranges and notifiers, queue references, our stop, workqueues; in that
     /// order.
     pub(crate) fn hardened_fini(&self) {
         {
@@ -81,35 +80,18 @@ impl<P: Platform> Svm<P> {
             let locked = DriverLocked::by(&sl);
             // Nothing is promised from here on.
             self.attr_tree.lock().destroy();
-            self.zap_all(locked);
+            // The framework's own fini unregisters a notifier before it unmaps the DMA of its ranges, so that an
+            // munmap between the two frees frames that are still mapped. Here the ranges go first, each in the right
+            // order, and the last one of a notifier unregisters it.
+            if let Err(why) = self.retire_overlaps(locked, Bytes::new(0, u64::MAX), false) {
+                // The page tables are evicted: the GPU does not walk them, and the VM is going away.
+                note!(P::Kernel, "fini: some PTEs are not cleared: {}", why.errno());
+            }
             self.gpusvm.fini(locked);
             self.drop_queues(locked);
         }
         self.restore_wq.destroy();
         self.gc_wq.destroy();
-    }
-
-    /// Clears every PTE of the instance. After this a callback finds nothing mapped, and nobody maps.
-    fn zap_all(&self, locked: DriverLocked<'_>) {
-        let everything = Bytes::new(0, u64::MAX);
-        let nl = self.gpusvm.notifier_lock();
-        let mut zapped = false;
-        let mut next_notifier: Option<NotifierHandle<P, SvmRange<P>>> = self.gpusvm.first_notifier(locked, everything);
-        while let Some(notifier) = next_notifier {
-            next_notifier = self.gpusvm.next_notifier(locked, notifier, everything.end);
-            let mut next = self.gpusvm.first_range(notifier, everything, TreeAccess::Driver(locked));
-            while let Some(handle) = next {
-                next = self.gpusvm.next_range(handle, everything.end, TreeAccess::Driver(locked));
-                match self.zap(nl.held(), handle) {
-                    Ok(hit) => zapped |= hit,
-                    // The page tables are evicted: the GPU does not walk them, and the VM is going away.
-                    Err(e) => note!(P::Kernel, "fini: PTEs of {} not cleared: {e}", self.gpusvm.range(handle).bytes()),
-                }
-            }
-        }
-        if zapped {
-            self.gpu.flush_tlb();
-        }
     }
 
     /// Drops the references of the queues and undoes our stop.
