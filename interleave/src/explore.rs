@@ -2,8 +2,8 @@
 
 use crate::engine::clock::Actors;
 use crate::engine::coroutine::{Actor, Resumed};
-use crate::engine::exec::{Exec, Fallen, Mode, Next, visible, with};
-use crate::engine::op::{Kind, Op};
+use crate::engine::exec::{Exec, Fallen, Mode, Next, with};
+use crate::engine::op::Op;
 use crate::engine::record::{Recorder, Timeline};
 use crate::engine::strategy::Chooser;
 use crate::lab::{Invariant, Violation};
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::any::Any;
 use std::collections::HashSet;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Something to explore: setup, actors, final check. Must be deterministic but for what the scheduler chooses.
@@ -112,7 +112,7 @@ pub enum Strategy {
 pub struct Limits {
     /// Executions; None for no limit (random strategies then never end unless stopped).
     pub executions: Option<u64>,
-    /// Events after which an execution counts as endless (I6).
+    /// Events after which an execution counts as endless (I6); at most 30 000.
     pub events_per_execution: u32,
 }
 
@@ -220,6 +220,9 @@ pub(crate) enum Ended {
     Badly(Violation),
 }
 
+/// Most events of an execution: a clock counts two for each event of an actor at most, its own and a release.
+const MOST_EVENTS: u32 = 30_000;
+
 fn prepare(config: &Config, chooser: Chooser) {
     with(|exec| {
         exec.frames.clear();
@@ -230,7 +233,7 @@ fn prepare(config: &Config, chooser: Chooser) {
         exec.planted = config.planted.iter().fold(0, |set, plant| set | 1 << *plant as u32);
         exec.free_timers = config.free_timers;
         exec.free_retries = config.free_retries;
-        exec.max_events = config.limits.events_per_execution;
+        exec.max_events = config.limits.events_per_execution.min(MOST_EVENTS);
         exec.count_classes = config.count_distinct;
     });
 }
@@ -334,8 +337,8 @@ pub fn replay(program: &dyn Program, config: &Config, schedule: &Schedule) -> Re
     });
     match ended {
         Ended::Cut => Err(DoesNotFit { event: depth }),
+        _ if depth < schedule.choices.len() => Err(DoesNotFit { event: depth }),
         Ended::Badly(violation) => Ok(Timeline { violation: Some(violation), ..timeline }),
-        Ended::Well if depth < schedule.choices.len() => Err(DoesNotFit { event: depth }),
         Ended::Well => Ok(timeline),
     }
 }
@@ -373,7 +376,7 @@ fn run_once(program: &dyn Program) -> Ended {
             return Ended::Badly(violation_of(payload.as_ref()));
         }
     };
-    let mut actors: Vec<Actor> = Vec::new();
+    let mut actors: Vec<Option<Actor>> = Vec::new();
     with(|exec| {
         for (name, _) in &launch.actors {
             exec.add_actor(name.clone(), false);
@@ -382,21 +385,25 @@ fn run_once(program: &dyn Program) -> Ended {
         exec.mode = Mode::Running;
     });
     for (_, body) in launch.actors {
-        actors.push(Actor::new(body));
+        actors.push(Some(Actor::new(body)));
     }
     let mut next = with(Exec::pick);
     while let Next::Run(actor) = next {
         with(|exec| exec.current = actor);
-        while actors.len() <= actor as usize {
-            let worker = actors.len() as u8;
-            actors.push(Actor::new(move || work(worker)));
+        if actors.len() <= actor as usize {
+            actors.resize_with(actor as usize + 1, || None);
         }
-        next = match actors[actor as usize].resume() {
+        // A worker gets its coroutine for one run of its item at a time: what is idle has nothing to unwind.
+        let coroutine = actors[actor as usize].get_or_insert_with(|| Actor::new(work));
+        next = match coroutine.resume() {
             Resumed::Suspended => with(|exec| exec.next),
-            Resumed::Finished => with(|exec| {
-                exec.pending[actor as usize] = Op::DONE;
-                exec.pick()
-            }),
+            Resumed::Finished => {
+                actors[actor as usize] = None;
+                with(|exec| {
+                    exec.finished(actor);
+                    exec.pick()
+                })
+            }
             Resumed::Panicked(payload) => {
                 let violation = violation_of(payload.as_ref());
                 with(|exec| {
@@ -411,7 +418,7 @@ fn run_once(program: &dyn Program) -> Ended {
         exec.mode = Mode::Ending;
         exec.violation.take()
     });
-    actors.iter_mut().for_each(Actor::abandon);
+    drop(actors);
     let ended = match next {
         Next::Failed => Ended::Badly(violation.expect("a failed execution says why")),
         Next::Cut => Ended::Cut,
@@ -447,19 +454,15 @@ fn violation_of(payload: &(dyn Any + Send)) -> Violation {
     }
 }
 
-/// The body of a worker: the first start has happened when it is resumed.
-fn work(actor: u8) {
-    let place = Location::caller();
-    let Some(id) = with(|exec| exec.items.iter().position(|item| item.actor == actor)) else { return };
-    loop {
-        let (client, func, object) = with(|exec| {
-            let item = &exec.items[id];
-            (item.client, item.func, item.object)
-        });
-        crate::sim::run_item(client, func);
-        with(|exec| exec.end_item(id));
-        visible(Op::with_arg(Kind::WorkStart, object, id as u64), place);
-    }
+/// The body of a worker for one run of its item; the start has happened when it is resumed.
+fn work() {
+    let (id, client, func) = with(|exec| {
+        let actor = exec.current;
+        let id = exec.items.iter().position(|item| item.actor == actor).expect("every worker has an item");
+        (id, exec.items[id].client, exec.items[id].func)
+    });
+    crate::sim::run_item(client, func);
+    with(|exec| exec.end_item(id));
 }
 
 /// So that sets of actors are always wide enough.

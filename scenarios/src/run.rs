@@ -37,9 +37,10 @@ pub struct CheckResult {
 
 /// See [`CheckResult`].
 pub enum CheckVerdict {
-    /// No violation was found. `exhausted`: there is none within the bounds.
+    /// No violation was found.
     Holds {
-        /// Whether every interleaving was covered.
+        /// Whether every interleaving was covered, within the bound on preemptions if there is one
+        /// ([`CheckResult::preemptions`]).
         exhausted: bool,
     },
     /// An invariant falls.
@@ -123,7 +124,7 @@ pub fn check_scenario(
             CheckVerdict::Violated(Box::new(Finding { failure, switches_before_shrinking: switches, timeline, trace }))
         }
         (None, End::Interrupted) => CheckVerdict::Interrupted,
-        (None, end) => CheckVerdict::Holds { exhausted: end == End::Exhausted && asked.preemptions.is_none() },
+        (None, end) => CheckVerdict::Holds { exhausted: end == End::Exhausted },
     };
     CheckResult { verdict, stats, preemptions: asked.preemptions }
 }

@@ -32,7 +32,7 @@ fn code(output: &Output) -> i32 {
 }
 
 /// A scenario that both designs answer, and that is quickly answered.
-const SMALL: &str = "set-attr-vs-mprotect";
+const SMALL: &str = "two-set-attrs";
 
 #[test]
 fn help_can_be_understood_by_somebody_new() {
@@ -190,7 +190,7 @@ fn a_trace_that_is_none_ends_with_2() {
 #[test]
 fn the_number_of_jobs_changes_no_byte_of_the_output() {
     let dir = folder("jobs");
-    let names = [SMALL, "two-set-attrs", "get-vs-set"];
+    let names = [SMALL, "two-halves", "get-vs-set"];
     let run = |jobs| out(&svmlab(&dir, &[&["check", "--json", "--full", "--jobs", jobs], &names[..]].concat()));
     let one = run("1");
     let json: serde_json::Value = serde_json::from_str(&one).expect("JSON");

@@ -26,14 +26,18 @@ impl<L: Lab> Frames<L> {
         self.0.is_live(pfn) && self.generation(pfn) == generation
     }
 
-    /// Registers a DMA mapping of `1 << order` frames; a scheduling point.
-    #[track_caller]
+    /// Registers a DMA mapping of `1 << order` frames. No scheduling point.
     pub(crate) fn dma_map(&self, pfn: u64, order: u8) {
         self.0.dma_map(pfn, order);
     }
 
-    /// Takes the registration back; a scheduling point.
+    /// Frames `first` to `last` are about to lose mappings; a scheduling point.
     #[track_caller]
+    pub(crate) fn announce_dma_unmap(&self, first: u64, last: u64) {
+        self.0.announce_dma_unmap(first, last);
+    }
+
+    /// Takes the registration back. No scheduling point.
     pub(crate) fn dma_unmap(&self, pfn: u64, order: u8) {
         self.0.dma_unmap(pfn, order);
     }

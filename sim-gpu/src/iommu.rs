@@ -20,7 +20,7 @@ use crate::frames::Frames;
 use interleave::lab::{Invariant, Lab, Span, Stamp, Violation, Visible};
 use model::platform::{DmaAddr, DmaDirection};
 use model::units::PAGE_SHIFT;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 /// Frames of a window: 1 GiB.
@@ -94,6 +94,8 @@ pub struct Iommu<L: Lab> {
     frames: Frames<L>,
     bus: L::Visible,
     domain: RefCell<Domain>,
+    /// The unmaps that the last scheduling point of [`Iommu::announce`] spoke for, and which event that was.
+    announced: Cell<Option<(Stamp, Span)>>,
 }
 
 impl<L: Lab> Iommu<L> {
@@ -101,7 +103,7 @@ impl<L: Lab> Iommu<L> {
     /// When `number` is not below [`DOMAINS`].
     pub(crate) fn new(number: u8, frames: Frames<L>) -> Self {
         assert!(number < DOMAINS, "there are {DOMAINS} IOMMU domains");
-        Iommu { number, frames, bus: L::Visible::new("dma mappings"), domain: RefCell::default() }
+        Iommu { number, frames, bus: L::Visible::new("dma mappings"), domain: RefCell::default(), announced: Cell::new(None) }
     }
 
     pub(crate) fn frames(&self) -> &Frames<L> {
@@ -136,7 +138,7 @@ impl<L: Lab> Iommu<L> {
                  but it is mapped as order {mapped_order} {mapped_direction:?}"
             ));
         }
-        self.bus.write(Span::new(pfn, pfn + (1 << mapped_order) - 1));
+        self.announce(page, Span::new(pfn, pfn + (1 << mapped_order) - 1));
         let earlier = {
             let mut domain = self.domain.borrow_mut();
             let mapping = domain.mappings.get_mut(&page).expect("mappings stay on record");
@@ -147,6 +149,33 @@ impl<L: Lab> Iommu<L> {
             L::fail(Violation::new(Invariant::I5, what, earlier));
         }
         self.frames.dma_unmap(pfn, mapped_order);
+    }
+
+    /// One scheduling point for a whole run of unmaps: the first says what it and its neighbours on the bus lead to, and
+    /// those of the neighbours that follow in the same step, nothing having happened in between, need none of their own.
+    #[track_caller]
+    fn announce(&self, page: u64, mine: Span) {
+        let covered = self.announced.get().is_some_and(|(stamp, span)| {
+            stamp == L::stamp() && span.first <= mine.first && mine.last <= span.last
+        });
+        if covered {
+            return;
+        }
+        let mut span = mine;
+        {
+            let domain = self.domain.borrow();
+            let mut next = page;
+            for (&at, mapping) in domain.mappings.range(page..) {
+                let pages = 1 << mapping.order;
+                if at != next || mapping.unmapped_at.is_some() || (at != page && mapping.pfn != span.last + 1) {
+                    break;
+                }
+                (span.last, next) = (mapping.pfn + pages - 1, at + pages);
+            }
+        }
+        self.frames.announce_dma_unmap(span.first, span.last);
+        self.bus.write(span);
+        self.announced.set(Some((L::stamp(), span)));
     }
 
     /// An access arrives at bus address `addr`: where it leads, at that moment. None: nowhere. A scheduling point when

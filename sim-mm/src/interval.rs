@@ -361,6 +361,8 @@ impl<L: Lab> Subscriptions<L> {
             note!(L, "{sub:?}: removal waits for the invalidations that run (seq {seq})");
             self.wait_past(seq);
         }
+        // From here on the driver may free it: a step of its own, which whoever still uses it comes before or after.
+        self.seqs.write(Span::one(sub.0.into()));
         self.state.borrow_mut().subs[sub.0 as usize].removed_at = Some(L::stamp());
     }
 

@@ -15,6 +15,7 @@ impl<L: Lab> AddressSpace<L> {
     /// The process ends: its `mmput`.
     #[track_caller]
     pub fn exit(&self) {
+        assert!(!self.inner.options.immortal, "an immortal process cannot exit");
         note!(L, "process exits");
         self.put_user();
     }
@@ -22,19 +23,21 @@ impl<L: Lab> AddressSpace<L> {
     #[track_caller]
     pub(crate) fn grab(&self) {
         self.check_alive();
-        let now = self.inner.mm_count.inc_return();
-        let (users, _) = self.inner.counts.get();
-        self.inner.counts.set((users, now));
+        if !self.inner.options.immortal {
+            self.inner.mm_count.inc_return();
+        }
+        self.inner.change_counts(0, 1);
     }
 
     #[track_caller]
     pub(crate) fn drop_grab(&self) {
         self.check_balance(self.inner.counts.get().1, "mmdrop");
         self.check_alive();
-        let left = self.inner.mm_count.dec_return();
-        let (users, _) = self.inner.counts.get();
-        self.inner.counts.set((users, left));
-        if left == 0 {
+        if !self.inner.options.immortal {
+            self.inner.mm_count.dec_return();
+        }
+        self.inner.change_counts(0, -1);
+        if self.inner.counts.get().1 == 0 {
             self.inner.freed_at.set(Some(L::stamp()));
             note!(L, "{self:?}: struct freed");
         }
@@ -43,10 +46,9 @@ impl<L: Lab> AddressSpace<L> {
     #[track_caller]
     pub(crate) fn get_user_not_zero(&self) -> bool {
         self.check_alive();
-        let got = self.inner.mm_users.inc_unless_zero();
+        let got = self.inner.options.immortal || self.inner.mm_users.inc_unless_zero();
         if got {
-            let (users, count) = self.inner.counts.get();
-            self.inner.counts.set((users + 1, count));
+            self.inner.change_counts(1, 0);
         }
         got
     }
@@ -54,12 +56,15 @@ impl<L: Lab> AddressSpace<L> {
     #[track_caller]
     pub(crate) fn put_user(&self) {
         might_sleep::<L>("mmput");
-        self.check_balance(self.inner.counts.get().0, "mmput");
+        let users = self.inner.counts.get().0;
+        // An immortal process keeps its own reference, so the last one is not the caller's.
+        self.check_balance(if self.inner.options.immortal { users - 1 } else { users }, "mmput");
         self.check_alive();
-        let left = self.inner.mm_users.dec_return();
-        let (_, count) = self.inner.counts.get();
-        self.inner.counts.set((left, count));
-        if left == 0 {
+        if !self.inner.options.immortal {
+            self.inner.mm_users.dec_return();
+        }
+        self.inner.change_counts(-1, 0);
+        if self.inner.counts.get().0 == 0 {
             self.inner.exit_mmap();
             self.drop_grab();
         }
@@ -74,6 +79,17 @@ impl<L: Lab> AddressSpace<L> {
 }
 
 impl<L: Lab> Inner<L> {
+    fn change_counts(&self, users: i64, count: i64) {
+        let (old_users, old_count) = self.counts.get();
+        self.counts.set((old_users.checked_add_signed(users).expect("the balance was checked"), old_count.checked_add_signed(count).expect("the balance was checked")));
+    }
+
+    /// `atomic_read(&mm->mm_users)`.
+    #[track_caller]
+    pub(crate) fn has_users(&self) -> bool {
+        self.options.immortal || self.mm_users.load() != 0
+    }
+
     /// `exit_mmap`: RELEASE without locks; UNMAP of everything under mmap_lock for read, VMAs still in the tree; then,
     /// under mmap_lock for write, page tables, pages and VMAs go. Subscriptions stay registered.
     #[track_caller]

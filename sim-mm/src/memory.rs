@@ -113,30 +113,50 @@ impl State {
         &mut self.block(pfn)[(pfn % BLOCK_PAGES) as usize]
     }
 
-    fn forget_words(&mut self, pfn: u64) {
-        while let Some((&key, _)) = self.words.range((pfn, 0)..(pfn + 1, 0)).next() {
+    /// `f` on each of `count` frames from `first`, in order, until it gives something. One look-up a block.
+    fn each<R>(&mut self, first: u64, count: u64, mut f: impl FnMut(u64, &mut Frame) -> Option<R>) -> Option<R> {
+        let mut at = first;
+        while at < first + count {
+            let end = (first + count).min((at / BLOCK_PAGES + 1) * BLOCK_PAGES);
+            let index = (at % BLOCK_PAGES) as usize;
+            let frames = &mut self.block(at)[index..index + (end - at) as usize];
+            if let Some(found) = (at..end).zip(frames).find_map(|(pfn, frame)| f(pfn, frame)) {
+                return Some(found);
+            }
+            at = end;
+        }
+        None
+    }
+
+    fn all(&mut self, first: u64, count: u64, holds: impl Fn(Frame) -> bool) -> bool {
+        self.each(first, count, |_, frame| (!holds(*frame)).then_some(())).is_none()
+    }
+
+    fn forget_words(&mut self, first: u64, count: u64) {
+        while let Some((&key, _)) = self.words.range((first, 0)..(first + count, 0)).next() {
             self.words.remove(&key);
         }
     }
 
     /// The first frame number of `count` frames for `page` none of which ever lived; after 4095 of them, none of which
     /// lives now.
-    fn choose(&self, owner: u32, page: u64, count: u64) -> Option<u64> {
+    fn choose(&mut self, owner: u32, page: u64, count: u64) -> u64 {
         let pfn = |instance| u64::from(owner) << OWNER_SHIFT | instance << INSTANCE_SHIFT | page;
-        let all = |instance: u64, free: fn(Frame) -> bool| (0..count).all(|i| free(self.frame(pfn(instance) + i)));
         (1..INSTANCES)
-            .find(|&i| all(i, |f| f.generation == 0))
-            .or_else(|| (1..INSTANCES).find(|&i| all(i, |f| f.refs == 0)))
             .map(pfn)
+            .find(|&first| self.all(first, count, |f| f.generation == 0))
+            .or_else(|| (1..INSTANCES).map(pfn).find(|&first| self.all(first, count, |f| f.refs == 0)))
+            .expect("4095 live frames for one virtual page")
     }
 
     fn allocate(&mut self, owner: u32, page: u64, count: u64) -> u64 {
         assert!(owner < 16 && page + count <= 1 << INSTANCE_SHIFT, "the machine has 16 owners of 48-bit spaces");
-        let first = self.choose(owner, page, count).expect("4095 live frames for one virtual page");
-        for pfn in first..first + count {
-            let frame = self.frame_mut(pfn);
-            *frame = Frame { generation: frame.generation + 1, refs: 1, freed_at: frame.freed_at, ..Frame::default() };
-        }
+        let first = self.choose(owner, page, count);
+        self.each(first, count, |_, frame| {
+            let (generation, freed_at) = (frame.generation + 1, frame.freed_at);
+            *frame = Frame { generation, refs: 1, freed_at, ..Frame::default() };
+            None::<()>
+        });
         self.live += count;
         first
     }
@@ -167,42 +187,40 @@ impl<L: Lab> Memory<L> {
     pub(crate) fn isolate(&self, first: u64, count: u64, generation: u32) -> bool {
         self.inner.accesses.write(Span::new(first, first + count - 1));
         let mut state = self.inner.state.borrow_mut();
-        let on_lru = |f: Frame| f.refs > 0 && !f.isolated;
-        if state.frame(first).generation != generation || !(first..first + count).all(|pfn| on_lru(state.frame(pfn))) {
+        if state.frame(first).generation != generation || !state.all(first, count, |f| f.refs > 0 && !f.isolated) {
             return false;
         }
-        for pfn in first..first + count {
-            let frame = state.frame_mut(pfn);
+        state.each(first, count, |_, frame| {
             frame.isolated = true;
             frame.refs += 1;
-        }
+            None::<()>
+        });
         true
     }
 
     /// CPU page-table entries now map the frames; the entry keeps the reference that its creator had.
     pub(crate) fn add_maps(&self, first: u64, count: u64) {
-        let mut state = self.inner.state.borrow_mut();
-        for pfn in first..first + count {
-            state.frame_mut(pfn).maps += 1;
-        }
+        self.inner.state.borrow_mut().each(first, count, |_, frame| {
+            frame.maps += 1;
+            None::<()>
+        });
     }
 
     /// CPU page-table entries that mapped the frames are gone; their references are the caller's now.
     pub(crate) fn remove_maps(&self, first: u64, count: u64) {
-        let mut state = self.inner.state.borrow_mut();
-        for pfn in first..first + count {
-            state.frame_mut(pfn).maps -= 1;
-        }
+        self.inner.state.borrow_mut().each(first, count, |_, frame| {
+            frame.maps -= 1;
+            None::<()>
+        });
     }
 
     /// Takes the reference of an entry away while the caller holds another one: cannot free, so no scheduling point.
     pub(crate) fn put_not_last(&self, first: u64, count: u64) {
-        let mut state = self.inner.state.borrow_mut();
-        for pfn in first..first + count {
-            let frame = state.frame_mut(pfn);
+        self.inner.state.borrow_mut().each(first, count, |pfn, frame| {
             assert!(frame.refs > 1, "put_not_last of the last reference of pfn {pfn:#x}");
             frame.refs -= 1;
-        }
+            None::<()>
+        });
     }
 
     /// `folio_put` on `count` frames from `first`: the last reference frees. One scheduling point.
@@ -211,37 +229,39 @@ impl<L: Lab> Memory<L> {
     #[track_caller]
     pub(crate) fn put(&self, first: u64, count: u64) {
         self.inner.accesses.write(Span::new(first, first + count - 1));
-        let mut fallen = None;
-        let mut freed = 0;
-        {
+        let (now, mut freed) = (L::stamp(), 0);
+        let fallen = {
             let mut state = self.inner.state.borrow_mut();
-            for pfn in first..first + count {
-                let frame = state.frame_mut(pfn);
+            let fallen = state.each(first, count, |pfn, frame| {
                 if frame.refs == 0 {
-                    fallen = Some((Invariant::I4, format!("frame {pfn:#x} is freed twice"), frame.freed_at));
-                    break;
+                    return Some((Invariant::I4, format!("frame {pfn:#x} is freed twice"), frame.freed_at));
                 }
                 frame.refs -= 1;
                 if frame.refs > 0 {
-                    continue;
+                    return None;
                 }
                 if frame.dma > 0 {
                     let what = format!("frame {pfn:#x} is freed while {} DMA mapping(s) of it are live", frame.dma);
-                    fallen = Some((Invariant::I3, what, Some(frame.dma_at)));
-                    break;
+                    return Some((Invariant::I3, what, Some(frame.dma_at)));
                 }
                 if frame.maps > 0 {
-                    fallen = Some((Invariant::I3, format!("frame {pfn:#x} is freed while the CPU maps it"), None));
-                    break;
+                    return Some((Invariant::I3, format!("frame {pfn:#x} is freed while the CPU maps it"), None));
                 }
                 frame.generation += 1;
                 frame.isolated = false;
-                frame.freed_at = Some(L::stamp());
+                frame.freed_at = Some(now);
                 freed += 1;
-                state.forget_words(pfn);
-            }
+                None
+            });
             state.live -= freed;
-        }
+            if freed == count {
+                state.forget_words(first, count);
+            } else if freed > 0 {
+                let gone: Vec<u64> = (first..first + count).filter(|&pfn| state.frame(pfn).refs == 0).collect();
+                gone.into_iter().for_each(|pfn| state.forget_words(pfn, 1));
+            }
+            fallen
+        };
         if let Some((invariant, what, earlier)) = fallen {
             L::fail(Violation::new(invariant, what, earlier));
         }
@@ -278,13 +298,12 @@ impl<L: Lab> Memory<L> {
 
     // ---- DMA -------------------------------------------------------------------------------------------------------
 
-    /// `dma_map_page` of the `1 << order` frames from `pfn`: as long as it lives, they must not be freed. One
-    /// scheduling point. Mapping a frame that is free already is recorded like any other; whether it is harmful is the
-    /// caller's to judge ([`Memory::is_live`]).
-    #[track_caller]
+    /// `dma_map_page` of the `1 << order` frames from `pfn`: as long as it lives, they must not be freed. No scheduling
+    /// point: a driver maps hundreds of frames in a row, nobody can use the new mappings yet, and a frame that is freed
+    /// on either side of it is told from the mapping's first use. Mapping a frame that is free already is recorded like
+    /// any other; whether it is harmful is the caller's to judge ([`Memory::is_live`]).
     pub fn dma_map(&self, pfn: u64, order: u8) {
         let frames = frames_of(pfn, order);
-        self.inner.accesses.read(Span::new(frames.start, frames.end - 1));
         let now = L::stamp();
         let mut state = self.inner.state.borrow_mut();
         for pfn in frames {
@@ -296,11 +315,16 @@ impl<L: Lab> Memory<L> {
         }
     }
 
-    /// `dma_unmap_page`. One scheduling point. Without a live mapping: a violation of I5.
+    /// The frames from `first` to `last` are about to be unmapped from DMA: one scheduling point for all of them.
     #[track_caller]
+    pub fn announce_dma_unmap(&self, first: u64, last: u64) {
+        self.inner.accesses.read(Span::new(first, last));
+    }
+
+    /// `dma_unmap_page`. No scheduling point of its own: [`Memory::announce_dma_unmap`] comes before. Without a live
+    /// mapping: a violation of I5.
     pub fn dma_unmap(&self, pfn: u64, order: u8) {
         let frames = frames_of(pfn, order);
-        self.inner.accesses.read(Span::new(frames.start, frames.end - 1));
         let mut unbalanced = None;
         {
             let mut state = self.inner.state.borrow_mut();

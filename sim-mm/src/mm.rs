@@ -4,7 +4,7 @@ use crate::interval::SubId;
 use crate::space::{AddressSpace, MmapRead};
 use interleave::lab::{Lab, Span};
 use model::Errno;
-use model::platform::{Atomic, HmmPfn, HmmRequest, Mm, NotifierEntry, RwSem, Shared, Vma};
+use model::platform::{HmmPfn, HmmRequest, Mm, NotifierEntry, RwSem, Shared, Vma};
 use model::units::Bytes;
 
 impl<L: Lab> Mm<L> for AddressSpace<L> {
@@ -47,12 +47,7 @@ impl<L: Lab> Mm<L> for AddressSpace<L> {
     /// The first insertion of an mm registers under mmap_lock held for write, all VMA locks and all rmap locks
     /// (`mm_take_all_locks`). No signals here, so no EINTR.
     #[track_caller]
-    fn interval_insert(
-        &self,
-        entry: NotifierEntry,
-        bytes: Bytes,
-        publish: impl FnOnce(SubId),
-    ) -> Result<SubId, Errno> {
+    fn interval_insert(&self, entry: NotifierEntry, bytes: Bytes, publish: impl FnOnce(SubId)) -> Result<SubId, Errno> {
         self.check_alive();
         let mm = &*self.inner;
         if !mm.registered.read_once() {
@@ -69,7 +64,7 @@ impl<L: Lab> Mm<L> for AddressSpace<L> {
         if bytes.is_empty() {
             return Err(Errno::EOVERFLOW);
         }
-        if mm.mm_users.load() == 0 {
+        if !mm.has_users() {
             L::warn(format_args!("interval notifier inserted into {self:?}, which has no users"));
             return Err(Errno::EINVAL);
         }

@@ -134,8 +134,11 @@ impl PageTable {
     /// Writes a one-page entry; makes the table on the way. The block must have no leaf.
     pub(crate) fn set(&mut self, page: u64, pte: Pte) {
         let (block, index) = split(page);
-        self.puds.insert(page / PUD_PAGES);
-        match self.blocks.entry(block).or_insert_with(|| Block::Table(Box::new([Pte::None; BLOCK_PAGES as usize]))) {
+        let puds = &mut self.puds;
+        match self.blocks.entry(block).or_insert_with(|| {
+            puds.insert(page / PUD_PAGES);
+            Block::Table(Box::new([Pte::None; BLOCK_PAGES as usize]))
+        }) {
             Block::Table(table) => table[index] = pte,
             Block::Leaf(_) => unreachable!("page {page:#x} lies in a huge mapping, which is split first"),
         }

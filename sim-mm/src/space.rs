@@ -42,6 +42,10 @@ pub struct Options {
     /// Transparent huge pages "always": a first touch of an empty, aligned 2 MiB block inside one VMA maps all of it
     /// with one entry.
     pub thp: bool,
+    /// The process outlives everything that runs: nothing exits, so its counts cannot reach zero. Taking and dropping
+    /// references then commutes and is no scheduling point, which spares the search most of its work. A put too many is
+    /// still seen (I5).
+    pub immortal: bool,
 }
 
 /// A process address space. A cheap handle; cloning copies the pointer and takes no reference.

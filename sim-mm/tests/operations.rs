@@ -26,7 +26,7 @@ fn small() -> World {
 }
 
 fn thp() -> World {
-    listening(Options { thp: true })
+    listening(Options { thp: true, ..Options::default() })
 }
 
 /// hmm over `bytes` as a driver calls it, sequence and all.

@@ -195,7 +195,7 @@ proptest! {
         thp in any::<bool>(),
         program in prop::collection::vec(op(), 1..30),
     ) {
-        let world = world(Options { thp });
+        let world = world(Options { thp, ..Options::default() });
         let sub = world.listen(0, Bytes::new(0, 1 << 46));
         let device = Mirror::default();
         let forget = device.clone();

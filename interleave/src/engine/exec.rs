@@ -97,6 +97,12 @@ pub(crate) fn with<R>(f: impl FnOnce(&mut Exec) -> R) -> R {
     EXEC.with(|exec| f(&mut exec.borrow_mut()))
 }
 
+/// Whether stacks are being unwound, after an execution or because of a panic: what is done now has no effect, and
+/// nothing is a finding.
+pub(crate) fn unwinding() -> bool {
+    std::thread::panicking() || with(|exec| exec.mode == Mode::Ending)
+}
+
 /// One visible operation of the running actor: returns when it has happened. In sequential context it happens at once.
 #[inline]
 pub(crate) fn visible(op: Op, place: &'static Location<'static>) {
@@ -106,6 +112,8 @@ pub(crate) fn visible(op: Op, place: &'static Location<'static>) {
             false
         }
         Mode::Ending => false,
+        // A guard or a destructor on the way of a panic: leaving the stack now would never end well.
+        Mode::Running if std::thread::panicking() => false,
         Mode::Running => {
             let actor = exec.current;
             exec.arrive(actor, op, place);
@@ -188,6 +196,7 @@ impl Exec {
         self.names.clear();
         self.daemons = 0;
         self.pending = [Op::DONE; MAX_ACTORS];
+        self.places = [Location::caller(); MAX_ACTORS];
         self.clocks = [Clock::ZERO; MAX_ACTORS];
         self.atomic_depth = [0; MAX_ACTORS];
         self.objects.clear();
@@ -236,7 +245,7 @@ impl Exec {
     }
 
     fn at_once(&mut self, op: &Op) {
-        if op.object == NO_OBJECT || matches!(op.kind, Kind::Work | Kind::Flush | Kind::WorkStart) {
+        if op.object == NO_OBJECT || matches!(op.kind, Kind::Work | Kind::Flush | Kind::CancelEnd | Kind::WorkStart) {
             return;
         }
         let object = &mut self.objects[op.object as usize];
@@ -252,15 +261,29 @@ impl Exec {
         self.places[actor as usize] = place;
         if self.atomic_depth[actor as usize] > 0 && op.kind.may_sleep() {
             let name = self.objects.get(op.object as usize).map_or("", |o| o.name);
-            let what = format!(
-                "{} may sleep at {} ({}:{}) while it holds a spinlock",
-                self.names[actor as usize],
-                name,
-                short(place.file()),
-                place.line()
-            );
-            self.set_violation(Violation::new(Invariant::I8, what, None));
+            let violation = self.sleeps_in_atomic(actor, name, place);
+            self.set_violation(violation);
         }
+    }
+
+    fn sleeps_in_atomic(&self, actor: u8, at: &str, place: &Location<'_>) -> Violation {
+        let what = format!(
+            "{} may sleep at {at} ({}:{}) while it holds a spinlock",
+            self.names[actor as usize],
+            short(place.file()),
+            place.line()
+        );
+        Violation::new(Invariant::I8, what, None)
+    }
+
+    /// `might_sleep()` of an operation that does not always: what is wrong with doing it here.
+    pub(crate) fn might_sleep(&self, at: &str, place: &Location<'_>) -> Option<Violation> {
+        self.in_atomic().then(|| self.sleeps_in_atomic(self.current, at, place))
+    }
+
+    /// Whether the running actor holds a spinlock.
+    pub(crate) fn in_atomic(&self) -> bool {
+        self.mode == Mode::Running && self.atomic_depth[self.current as usize] > 0
     }
 
     /// Whether `actor`'s pending operation can happen now; `.1` when only as a last resort.
@@ -270,7 +293,7 @@ impl Exec {
             Kind::Done => (false, false),
             Kind::Begin | Kind::Work => (true, false),
             Kind::Retry => (true, true),
-            Kind::Flush => (self.items[op.span.last as usize].is_done(op.arg()), false),
+            Kind::Flush | Kind::CancelEnd => (self.items[op.span.last as usize].is_done(op.arg()), false),
             Kind::WorkStart => {
                 let item = &self.items[op.arg() as usize];
                 let queue = &self.queues[item.queue];
@@ -383,6 +406,9 @@ impl Exec {
                 }
             } else {
                 object.order_before(&op, &mut clock);
+            }
+            if matches!(op.kind, Kind::Flush | Kind::CancelEnd) {
+                self.items[op.span.last as usize].order_after_end(op.arg(), &mut clock);
             }
         }
         clock.tick(actor);

@@ -28,11 +28,9 @@ pub(crate) struct Object {
     /// Join of the clocks of all operations that only look; of a rwsem, of the releases of readers; of a work item, of
     /// the ends of cancels.
     pub(crate) read: Clock,
-    /// Work item: join of the clocks of queueing and cancelling.
-    pub(crate) touched: Clock,
     /// Rwsem: join of the clocks of writers queueing. Work item: of the ends of its runs.
     pub(crate) queued: Clock,
-    /// Rwsem: join of the clocks of readers coming in.
+    /// Rwsem: join of the clocks of readers coming in. Work item: of queueing and cancelling.
     pub(crate) entered: Clock,
     /// Event index + 1 of the last operation on it; 0 when there is none.
     pub(crate) last: u32,
@@ -51,7 +49,6 @@ impl Object {
             word,
             written: Clock::ZERO,
             read: Clock::ZERO,
-            touched: Clock::ZERO,
             queued: Clock::ZERO,
             entered: Clock::ZERO,
             last: 0,
@@ -88,16 +85,16 @@ impl Object {
             }
             Kind::Work => {
                 clock.join(&self.written);
-                clock.join(&self.touched);
+                clock.join(&self.entered);
                 clock.join(&self.read);
             }
             Kind::Load | Kind::WaitWhile | Kind::WaitUntil => clock.join(&self.written),
             // What it waited for is the item's business; only the end of a cancel has an order with queueing.
             Kind::Flush => {}
-            Kind::CancelEnd => clock.join(&self.touched),
+            Kind::CancelEnd => clock.join(&self.entered),
             Kind::WorkStart => {
                 clock.join(&self.written);
-                clock.join(&self.touched);
+                clock.join(&self.entered);
                 clock.join(&self.queued);
             }
         }
@@ -111,7 +108,7 @@ impl Object {
             Kind::WriteQueue => self.queued.join(clock),
             Kind::Load | Kind::WaitWhile | Kind::WaitUntil | Kind::CancelEnd => self.read.join(clock),
             Kind::Store | Kind::WorkStart => self.written.join(clock),
-            Kind::Work => self.touched.join(clock),
+            Kind::Work => self.entered.join(clock),
             _ => {}
         }
     }

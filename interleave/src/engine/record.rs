@@ -86,6 +86,7 @@ impl Recorder {
             Kind::Invalidate => format!("flush {object}{}", span()),
             Kind::Work => format!("queue or cancel {object}"),
             Kind::Flush => format!("wait for {}", item(op.span.last)),
+            Kind::CancelEnd => format!("{} is cancelled", item(op.span.last)),
             Kind::WorkStart => format!("{} starts", item(op.arg())),
             Kind::Retry => String::from("retry, when nobody else can run"),
         };

@@ -11,7 +11,7 @@
 
 use super::clock::{Actors, MAX_ACTORS};
 use super::exec::Exec;
-use super::op::{NO_OBJECT, Op, dependent};
+use super::op::{Kind, NO_OBJECT, Op, dependent};
 
 impl Exec {
     /// The choice at a new place of an exhaustive search; None when everything possible here is asleep.
@@ -43,7 +43,9 @@ impl Exec {
             return None;
         }
         let stay = if depth == 0 { None } else { Some(self.frames[depth - 1].actor) };
+        let begins = if reduce || bound.is_some() { 0 } else { available & self.at_begin() };
         let actor = match stay {
+            _ if begins != 0 => begins.trailing_zeros() as u8,
             Some(actor) if available & (1 << actor) != 0 => actor,
             _ => available.trailing_zeros() as u8,
         };
@@ -54,11 +56,19 @@ impl Exec {
                 (Some(bound), Some(stay)) if runnable & (1 << stay) != 0 && self.frames[depth - 1].preemptions >= bound => {
                     1 << stay
                 }
+                // To begin is independent of everything: all orders of beginnings are one.
+                (None, _) if self.pending[actor as usize].kind == Kind::Begin => 1 << actor,
                 _ => runnable,
             }
         };
         self.frames[depth].begin(runnable, sleep, wanted);
         Some(actor)
+    }
+
+    /// Actors that have not begun.
+    fn at_begin(&self) -> Actors {
+        let not_begun = |actor: &usize| self.pending[*actor].kind == Kind::Begin;
+        (0..self.names.len()).filter(not_begun).fold(0, |set, actor| set | 1 << actor)
     }
 
     /// Finds the next path; false when there is none.

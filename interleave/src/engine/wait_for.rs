@@ -18,7 +18,7 @@ pub(super) fn describe(exec: &Exec, stuck: &[usize]) -> String {
         }
         holders.extend((0..exec.names.len()).filter(|a| object.reader_set & (1 << a) != 0));
         let what = match op.kind {
-            Kind::Flush => {
+            Kind::Flush | Kind::CancelEnd => {
                 let item = &exec.items[op.span.last as usize];
                 holders = vec![item.actor as usize];
                 format!("the end of {}", item.name())

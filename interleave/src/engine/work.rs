@@ -1,5 +1,6 @@
 //! Work items and workqueues as the scheduler sees them.
 
+use super::clock::Clock;
 use super::exec::{Exec, Mode};
 use super::object::NOBODY;
 use super::op::{Kind, ObjectId, Op};
@@ -20,7 +21,18 @@ pub(crate) struct Queue {
     pub(crate) order: Vec<ItemId>,
     /// Whether an item of an ordered queue runs.
     pub(crate) busy: bool,
-    pub(crate) destroyed: bool,
+}
+
+/// How far `destroy_workqueue` has come with an item. A queue knows it item by item, because each item is an object of
+/// its own to the scheduler.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Door {
+    /// Anybody may queue it.
+    Open,
+    /// The queue is being drained: only its own items may (the kernel's "chained" work).
+    Draining,
+    /// The queue is gone.
+    Closed,
 }
 
 /// A work item, delayed or not.
@@ -42,6 +54,11 @@ pub(crate) struct Item {
     pub(crate) running: Option<u64>,
     /// Timer expiries so far.
     pub(crate) expired: u32,
+    /// `cancel_work_sync` calls that have not returned: queueing is refused meanwhile.
+    pub(crate) cancelling: u32,
+    pub(crate) door: Door,
+    /// The instances that are done with or were cancelled, and the clock of that.
+    ended: Vec<(u64, Clock)>,
 }
 
 impl Item {
@@ -57,6 +74,16 @@ impl Item {
             timer: None,
             running: None,
             expired: 0,
+            cancelling: 0,
+            door: Door::Open,
+            ended: Vec::new(),
+        }
+    }
+
+    /// What happens before the end of a wait for instance `target` and all before it.
+    pub(crate) fn order_after_end(&self, target: u64, clock: &mut Clock) {
+        for (_, end) in self.ended.iter().filter(|(instance, _)| *instance <= target) {
+            clock.join(end);
         }
     }
 
@@ -78,7 +105,7 @@ impl Item {
 impl Exec {
     pub(crate) fn add_queue(&mut self, name: &'static str, kind: QueueKind) -> QueueId {
         let object = self.add_object(name, 0);
-        self.queues.push(Queue { name, kind, object, order: Vec::new(), busy: false, destroyed: false });
+        self.queues.push(Queue { name, kind, object, order: Vec::new(), busy: false });
         self.queues.len() - 1
     }
 
@@ -113,10 +140,18 @@ impl Exec {
         }
     }
 
-    /// The effect of `queue_work`; false when it was pending.
+    /// The coroutine of `actor` has returned: a thread is done, a worker waits for its item to be due again.
+    pub(crate) fn finished(&mut self, actor: u8) {
+        self.pending[actor as usize] = match self.items.iter().position(|item| item.actor == actor) {
+            Some(id) => Op::with_arg(Kind::WorkStart, self.items[id].object, id as u64),
+            None => Op::DONE,
+        };
+    }
+
+    /// The effect of `queue_work`; false when it was pending, or is being cancelled.
     pub(crate) fn queue_item(&mut self, id: ItemId) -> bool {
         let item = &mut self.items[id];
-        if item.pending.is_some() || item.timer.is_some() {
+        if item.pending.is_some() || item.timer.is_some() || item.cancelling > 0 {
             return false;
         }
         item.queued += 1;
@@ -128,11 +163,11 @@ impl Exec {
         true
     }
 
-    /// The effect of `queue_delayed_work`; false when it was pending.
+    /// The effect of `queue_delayed_work`; false when it was pending, or is being cancelled.
     pub(crate) fn arm_item(&mut self, id: ItemId, delay_ms: u64) -> bool {
         let when = self.now_ms + delay_ms;
         let item = &mut self.items[id];
-        if item.pending.is_some() || item.timer.is_some() {
+        if item.pending.is_some() || item.timer.is_some() || item.cancelling > 0 {
             return false;
         }
         item.queued += 1;
@@ -154,11 +189,32 @@ impl Exec {
 
     /// Takes the item off its queue and stops its timer; whether there was anything.
     pub(crate) fn cancel_item(&mut self, id: ItemId) -> bool {
+        let clock = if self.mode == Mode::Running { self.clocks[self.current as usize] } else { Clock::ZERO };
         let item = &mut self.items[id];
-        let was = item.pending.take().is_some() | item.timer.take().is_some();
+        let timer = item.timer.take().map(|(instance, _)| instance);
+        let was = item.pending.take().or(timer);
+        if let Some(instance) = was {
+            item.ended.push((instance, clock));
+        }
         let queue = item.queue;
         self.queues[queue].order.retain(|&other| other != id);
-        was
+        was.is_some()
+    }
+
+    /// Whether the running actor may not queue `item`, and why.
+    pub(crate) fn refuses(&self, id: ItemId) -> Option<&'static str> {
+        if self.mode == Mode::Ending {
+            return None;
+        }
+        let queue = self.items[id].queue;
+        // A chained work item: one that an item of the same queue queues while it runs.
+        let chained = || self.items.iter().any(|i| i.queue == queue && i.running.is_some() && i.actor == self.current);
+        match self.items[id].door {
+            Door::Open => None,
+            Door::Draining if chained() => None,
+            Door::Draining => Some("is queued on a workqueue that is being destroyed"),
+            Door::Closed => Some("is queued on a workqueue that was destroyed"),
+        }
     }
 
     /// The worker takes the item up; a timer that was running has expired.
@@ -190,7 +246,9 @@ impl Exec {
         }
         let clock = self.hand_over();
         let item = &mut self.items[id];
-        item.running = None;
+        if let Some(instance) = item.running.take() {
+            item.ended.push((instance, clock));
+        }
         self.objects[item.object as usize].queued.join(&clock);
         let queue = &mut self.queues[item.queue];
         if queue.kind == QueueKind::Ordered {

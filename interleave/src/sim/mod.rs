@@ -109,6 +109,6 @@ impl Lab for Sim {
     }
 
     fn in_atomic() -> bool {
-        with(|exec| exec.mode == Mode::Running && exec.atomic_depth[exec.current as usize] > 0)
+        with(|exec| exec.in_atomic())
     }
 }

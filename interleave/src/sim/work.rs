@@ -3,7 +3,7 @@
 use super::Sim;
 use crate::engine::exec::{Mode, fail, visible, with};
 use crate::engine::op::{Kind, Op};
-use crate::engine::work::{ItemId, QueueId};
+use crate::engine::work::{Door, ItemId, QueueId};
 use crate::lab::{Invariant, Span, Violation};
 use model::Errno;
 use model::platform::{ClientId, DelayedWork, QueueKind, Work, WorkFunc, WorkQueue};
@@ -67,55 +67,71 @@ impl Item {
         visible(Op::with_arg(Kind::Work, object, self.0 as u64), place);
     }
 
-    fn refuse_if_destroyed(self) {
-        let dead = with(|exec| {
-            let item = &exec.items[self.0];
-            (exec.mode != Mode::Ending && exec.queues[item.queue].destroyed).then(|| item.name())
-        });
-        if let Some(name) = dead {
-            fail(Violation::new(Invariant::I12, format!("{name} is queued on a workqueue that was destroyed"), None));
+    fn refuse_if_closed(self) {
+        if let Some((name, why)) = with(|exec| Some((exec.items[self.0].name(), exec.refuses(self.0)?))) {
+            fail(Violation::new(Invariant::I12, format!("{name} {why}"), None));
         }
     }
 
-    /// Waits for instance `target` and all before it.
-    fn wait(self, target: u64, place: &'static Location<'static>) {
+    fn might_sleep(self, place: &'static Location<'static>) {
+        if let Some(violation) = with(|exec| exec.might_sleep(exec.items[self.0].name(), place)) {
+            fail(violation);
+        }
+    }
+
+    /// Waits for instance `target` and all before it. An event even when they are done with, because the end of a run is
+    /// none: whether there is something to wait for must not be asked outside of an event.
+    fn wait(self, kind: Kind, target: u64, place: &'static Location<'static>) {
+        if target == 0 {
+            return;
+        }
         let (sequential, own, object) = with(|exec| {
             let item = &exec.items[self.0];
-            (exec.mode == Mode::Sequential, exec.mode == Mode::Running && item.actor == exec.current, item.object)
+            let sequential = exec.mode == Mode::Sequential;
+            let own = item.running.is_some() && (sequential || item.actor == exec.current);
+            (sequential, own && exec.mode != Mode::Ending, item.object)
         });
+        if own {
+            let name = with(|exec| exec.items[self.0].name());
+            fail(Violation::new(Invariant::I8, format!("{name} waits for its own end"), None));
+        }
         if sequential {
             while !with(|exec| exec.items[self.0].is_done(target)) {
                 run_inline(self.0);
             }
             return;
         }
-        if own && !with(|exec| exec.items[self.0].is_done(target)) {
-            let name = with(|exec| exec.items[self.0].name());
-            fail(Violation::new(Invariant::I8, format!("{name} waits for its own end"), None));
-        }
-        visible(Op::with_span(Kind::Flush, object, Span::new(target, self.0 as u64)), place);
+        visible(Op::with_span(kind, object, Span::new(target, self.0 as u64)), place);
     }
 
-    fn flush(self, cut_timer: bool, place: &'static Location<'static>) {
+    /// Begins to wait for what is queued or runs; the instance to [`wait`](Self::wait) for, 0 for none.
+    fn begin_flush(self, cut_timer: bool, place: &'static Location<'static>) -> u64 {
+        self.might_sleep(place);
         self.touch(place);
-        let target = with(|exec| {
+        with(|exec| {
             if cut_timer {
                 exec.expire_item(self.0);
             }
             let item = &exec.items[self.0];
-            item.pending.or(item.running)
-        });
-        if let Some(target) = target {
-            self.wait(target, place);
-        }
+            item.timer.map_or(item.queued, |(armed, _)| armed - 1)
+        })
+    }
+
+    fn flush(self, place: &'static Location<'static>) {
+        let target = self.begin_flush(true, place);
+        self.wait(Kind::Flush, target, place);
     }
 
     fn cancel_sync(self, place: &'static Location<'static>) -> bool {
+        self.might_sleep(place);
         self.touch(place);
-        let (was, running) = with(|exec| (exec.cancel_item(self.0), exec.items[self.0].running));
-        if let Some(target) = running {
-            self.wait(target, place);
-        }
+        let (was, target) = with(|exec| {
+            let was = exec.cancel_item(self.0);
+            exec.items[self.0].cancelling += 1;
+            (was, exec.items[self.0].queued)
+        });
+        self.wait(Kind::CancelEnd, target, place);
+        with(|exec| exec.items[self.0].cancelling -= 1);
         was
     }
 }
@@ -148,30 +164,50 @@ impl WorkQueue<Sim> for SimWorkQueue {
     #[track_caller]
     fn flush(&self) {
         let place = Location::caller();
-        for item in self.items() {
-            item.flush(false, place);
+        let targets: Vec<_> = self.items().into_iter().map(|item| (item, item.begin_flush(false, place))).collect();
+        for (item, target) in targets {
+            item.wait(Kind::Flush, target, place);
         }
     }
+    /// Drains in rounds, as long as items of the queue queue each other; a round in which nothing was queued since the
+    /// one before is the last.
     #[track_caller]
     fn destroy(&self) {
         let place = Location::caller();
+        let items = self.items();
+        let mut before = None;
         loop {
-            for item in self.items() {
-                item.flush(false, place);
+            let round: Vec<u64> = items.iter().map(|item| self.drain(*item, place)).collect();
+            for (item, target) in items.iter().zip(&round) {
+                item.wait(Kind::Flush, *target, place);
             }
-            if self.items().iter().all(|item| with(|exec| exec.items[item.0].pending.is_none())) {
+            let quiet = before.as_ref() == Some(&round) || round.iter().all(|target| *target == 0);
+            before = Some(round);
+            if quiet {
                 break;
             }
         }
+        with(|exec| items.iter().for_each(|item| exec.items[item.0].door = Door::Closed));
+    }
+}
+
+impl SimWorkQueue {
+    /// One item in one round of draining: from here on only items of the queue itself may queue it. The instance to wait
+    /// for.
+    fn drain(&self, item: Item, place: &'static Location<'static>) -> u64 {
+        let target = item.begin_flush(false, place);
         let armed = with(|exec| {
-            exec.queues[self.queue].destroyed = true;
-            exec.items.iter().find(|i| i.queue == self.queue && i.timer.is_some()).map(|i| i.name())
+            let state = &mut exec.items[item.0];
+            state.door = Door::Draining;
+            let armed = exec.mode != Mode::Ending && exec.items[item.0].timer.is_some();
+            armed.then(|| (exec.queues[self.queue].name, exec.items[item.0].name()))
         });
-        if let Some(name) = armed {
-            let queue = with(|exec| exec.queues[self.queue].name);
+        if let Some((queue, name)) = armed {
+            // It expires on a queue that is being drained, or that is gone.
             let what = format!("{queue} is destroyed while the timer of {name} runs");
             fail(Violation::new(Invariant::I12, what, None));
         }
+        target
     }
 }
 
@@ -182,12 +218,12 @@ impl Work for SimWork {
     #[track_caller]
     fn queue(&self) -> bool {
         self.0.touch(Location::caller());
-        self.0.refuse_if_destroyed();
+        self.0.refuse_if_closed();
         with(|exec| exec.queue_item(self.0.0))
     }
     #[track_caller]
     fn flush(&self) {
-        self.0.flush(true, Location::caller());
+        self.0.flush(Location::caller());
     }
     #[track_caller]
     fn cancel_sync(&self) -> bool {
@@ -202,12 +238,12 @@ impl DelayedWork for SimDelayedWork {
     #[track_caller]
     fn queue(&self, delay_ms: u64) -> bool {
         self.0.touch(Location::caller());
-        self.0.refuse_if_destroyed();
+        self.0.refuse_if_closed();
         with(|exec| exec.arm_item(self.0.0, delay_ms))
     }
     #[track_caller]
     fn flush(&self) {
-        self.0.flush(true, Location::caller());
+        self.0.flush(Location::caller());
     }
     #[track_caller]
     fn cancel_sync(&self) -> bool {

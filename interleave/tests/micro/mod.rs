@@ -15,35 +15,35 @@ use std::rc::Rc;
 
 /// Which of the models: how many of each, and whether the bug is in.
 #[derive(Clone, Copy, Debug)]
-pub struct Shape {
-    pub faults: usize,
-    pub collector: bool,
+pub(crate) struct Shape {
+    pub(crate) faults: usize,
+    pub(crate) collector: bool,
     /// Whether faults wait for a running invalidation.
-    pub waits: bool,
+    pub(crate) waits: bool,
     /// Whether faults forget to compare the sequence.
-    pub no_retry_check: bool,
+    pub(crate) no_retry_check: bool,
 }
 
 /// One fault, no waiting, no collector.
-pub const N1X: Shape = Shape { faults: 1, collector: false, waits: false, no_retry_check: false };
+pub(crate) const N1X: Shape = Shape { faults: 1, collector: false, waits: false, no_retry_check: false };
 /// One fault, no waiting.
-pub const N1: Shape = Shape { collector: true, ..N1X };
+pub(crate) const N1: Shape = Shape { collector: true, ..N1X };
 /// One fault.
-pub const M1: Shape = Shape { waits: true, ..N1 };
+pub(crate) const M1: Shape = Shape { waits: true, ..N1 };
 /// Two faults.
-pub const M2: Shape = Shape { faults: 2, ..M1 };
+pub(crate) const M2: Shape = Shape { faults: 2, ..M1 };
 /// Three faults.
-pub const M3: Shape = Shape { faults: 3, ..M1 };
+pub(crate) const M3: Shape = Shape { faults: 3, ..M1 };
 
 impl Shape {
     /// The same with the bug in.
-    pub const fn buggy(self) -> Shape {
+    pub(crate) const fn buggy(self) -> Shape {
         Shape { no_retry_check: true, ..self }
     }
 }
 
 /// The world, on the primitives of any lab.
-pub struct World<L: Lab> {
+pub(crate) struct World<L: Lab> {
     shape: Shape,
     mmap_lock: L::RwSem<()>,
     /// The invalidation sequence.
@@ -66,7 +66,7 @@ pub struct World<L: Lab> {
 }
 
 impl<L: Lab> World<L> {
-    pub fn new(shape: Shape) -> Self {
+    pub(crate) fn new(shape: Shape) -> Self {
         World {
             shape,
             mmap_lock: RwSem::new("mmap_lock", ()).unwrap(),
@@ -83,7 +83,7 @@ impl<L: Lab> World<L> {
         }
     }
 
-    pub fn munmap(&self) {
+    pub(crate) fn munmap(&self) {
         let _mmap = self.mmap_lock.write();
         let seq = {
             let mut seq = self.subscriptions.lock();
@@ -120,7 +120,7 @@ impl<L: Lab> World<L> {
         }
     }
 
-    pub fn fault(&self) {
+    pub(crate) fn fault(&self) {
         let _svm = self.svm_lock.lock();
         loop {
             let seq = self.read_begin();
@@ -140,7 +140,7 @@ impl<L: Lab> World<L> {
         }
     }
 
-    pub fn collect(&self) {
+    pub(crate) fn collect(&self) {
         let taken = {
             let mut list = self.gc_list.lock();
             let some = *list > 0;
@@ -153,7 +153,7 @@ impl<L: Lab> World<L> {
         }
     }
 
-    pub fn check(&self) {
+    pub(crate) fn check(&self) {
         if self.pte.get() && !self.page_valid.get() {
             L::fail(Violation::new(Invariant::I2, "the GPU entry names a page that was freed", None));
         }
@@ -161,10 +161,10 @@ impl<L: Lab> World<L> {
 }
 
 /// The model as a program of the lab `L`.
-pub struct Micro<L>(pub Shape, PhantomData<L>);
+pub(crate) struct Micro<L>(pub(crate) Shape, PhantomData<L>);
 
 impl<L> Micro<L> {
-    pub const fn new(shape: Shape) -> Self {
+    pub(crate) const fn new(shape: Shape) -> Self {
         Micro(shape, PhantomData)
     }
 }

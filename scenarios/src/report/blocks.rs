@@ -104,7 +104,7 @@ fn show(step: &Step, marks: Marks, full: bool, held_shown: &mut String, lines: &
     let held = step.held.join(" ");
     let news = if held != *held_shown { held.clone() } else { String::new() };
     *held_shown = held;
-    let mut text = operation(step);
+    let mut text = step.op.clone();
     if full {
         text += &format!("  ({}:{})", short(step.file), step.line);
     }
@@ -138,29 +138,29 @@ fn elide(lines: &mut Vec<Line>, elided: &mut Vec<&Step>) {
     }
     let n = elided.len();
     let text = match elided.as_slice() {
-        [only] => operation(only),
-        _ => format!("· {n} locks and loads"),
+        [only] => only.op.clone(),
+        _ => format!("· {n} steps"),
     };
     let stamp = (n == 1).then(|| elided[0].stamp);
     elided.clear();
     lines.push(Line { mark: None, stamp, text, note: false, held: String::new() });
 }
 
-/// What a step did and to what.
-pub(super) fn operation(step: &Step) -> String {
-    if step.object.is_empty() || step.op.contains(&step.object) {
-        step.op.clone()
-    } else {
-        format!("{} {}", step.op, step.object)
-    }
-}
-
-/// Whether a step changes something that others can see, other than a lock: taking locks and looking at words is
-/// implied by what is done next. The words are those of [`Step::op`].
+/// Whether a step is worth a line by itself. Taking locks and looking at something is implied by what is done next, and
+/// what is done to counters of users is housekeeping. The words are those of [`Step::op`] and [`Step::object`].
 fn matters(step: &Step) -> bool {
-    const QUIET: &[&str] =
-        &["begin", "mutex_lock ", "spin_lock ", "down_read ", "queue for down_write ", "down_write ", "read "];
-    !QUIET.iter().any(|quiet| step.op.starts_with(quiet))
+    const QUIET: &[&str] = &[
+        "begin",
+        "mutex_lock ",
+        "spin_lock ",
+        "down_read ",
+        "queue for down_write ",
+        "down_write ",
+        "read ",
+        "look at ",
+    ];
+    const HOUSEKEEPING: &[&str] = &["mm_users", "folio lock", "tlb_seq", "range.refcount"];
+    !QUIET.iter().any(|quiet| step.op.starts_with(quiet)) && !HOUSEKEEPING.contains(&step.object.as_str())
 }
 
 /// The last two parts of a path.
@@ -185,8 +185,16 @@ mod tests {
             step(2, 0, "change gpu_pt 0x200", &["svm_lock(w)"], &["range mapped"]),
         ];
         let lines = lines(&steps, Marks::default(), false);
-        assert_eq!(texts(&lines), ["· 2 locks and loads", "change gpu_pt 0x200", "range mapped"]);
+        assert_eq!(texts(&lines), ["· 2 steps", "change gpu_pt 0x200", "range mapped"]);
         assert_eq!(lines[1].held, "svm_lock(w)", "what is held where the driver speaks");
+    }
+
+    #[test]
+    fn looking_and_housekeeping_are_not_shown() {
+        let mut put = step(1, 0, "write mm_users", &[], &[]);
+        put.object = "mm_users".to_owned();
+        let steps = [step(0, 0, "look at page table 0x200", &[], &[]), put, step(2, 0, "gc_work starts", &[], &[])];
+        assert_eq!(texts(&lines(&steps, Marks::default(), false)), ["· 2 steps", "gc_work starts"]);
     }
 
     #[test]

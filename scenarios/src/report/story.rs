@@ -1,6 +1,6 @@
 //! The story of one execution, told so that a kernel reviewer believes it.
 
-use super::blocks::{Marks, blocks, operation};
+use super::blocks::{Marks, blocks};
 use super::lanes::Lanes;
 use super::page::{Page, beside, thousands};
 use crate::lang::{Design, Scenario};
@@ -94,7 +94,7 @@ fn event(timeline: &Timeline, mark: char, stamp: Stamp, page: &Page) -> String {
     let Some(step) = timeline.steps.iter().find(|s| s.stamp == stamp) else { return String::new() };
     let actor = timeline.actors.get(step.actor).map_or("?", String::as_str);
     let held = if step.held.is_empty() { String::new() } else { format!(" with {}", step.held.join(" ")) };
-    let text = format!("event {}, {actor}: {}{held} at {}:{}", stamp.0, operation(step), step.file, step.line);
+    let text = format!("event {}, {actor}: {}{held} at {}:{}", stamp.0, step.op, step.file, step.line);
     let line = beside(&format!("{mark} "), 2, &text, page.columns());
     line.replacen(mark, &page.bad(&mark.to_string()), 1)
 }

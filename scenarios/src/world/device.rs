@@ -27,6 +27,7 @@ pub struct Device<L: Lab> {
     freed: Cell<Option<Stamp>>,
     /// When close returned.
     closed: Cell<Option<Stamp>>,
+    finished: Cell<bool>,
 }
 
 impl<L: Lab> Device<L> {
@@ -38,6 +39,7 @@ impl<L: Lab> Device<L> {
             svm: OnceCell::new(),
             freed: Cell::new(None),
             closed: Cell::new(None),
+            finished: Cell::new(false),
         }
     }
 
@@ -77,6 +79,11 @@ impl<L: Lab> Device<L> {
         self.closed.get().is_none() && self.freed.get().is_none()
     }
 
+    /// Whether fini has returned.
+    pub fn is_finished(&self) -> bool {
+        self.finished.get()
+    }
+
     /// When the instance was closed.
     pub fn closed_at(&self) -> Option<Stamp> {
         self.closed.get()
@@ -109,6 +116,7 @@ impl<L: Lab> Device<L> {
     pub(super) fn fini(&self) {
         self.promises.take_back(Pages::new(0, u64::MAX), L::stamp());
         self.svm().fini();
+        self.finished.set(true);
         self.closed.set(Some(L::stamp()));
         if self.svm().put() {
             self.freed.set(Some(L::stamp()));

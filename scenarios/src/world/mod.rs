@@ -6,6 +6,7 @@ mod device;
 mod platform;
 mod program;
 mod promise;
+mod second_opinion;
 mod thread;
 mod wave;
 
@@ -13,6 +14,7 @@ pub use device::Device;
 pub use platform::Simulated;
 pub use program::ScenarioProgram;
 pub use promise::Promises;
+pub use second_opinion::check_with_loom;
 
 pub(crate) use thread::check_answers;
 
@@ -45,7 +47,8 @@ impl<L: Lab> World<L> {
     /// Builds the machine, maps the regions and opens the driver on each GPU.
     pub fn build(scenario: Rc<Scenario>, design: Design) -> Rc<Self> {
         let memory = Memory::new();
-        let options = sim_mm::Options { thp: scenario.regions.iter().any(|r| r.thp) };
+        let options =
+            sim_mm::Options { thp: scenario.regions.iter().any(|r| r.thp), immortal: !exits(&scenario) };
         let mm = AddressSpace::new(&memory, 0, options).expect("nothing fails before the race");
         let kfd = Kfd::new(|mm: &AddressSpace<L>| mm.id() == 0);
         let span = scenario.regions.iter().fold(Pages::EMPTY, |hull, r| hull.hull(&r.bytes.pages()));
@@ -173,6 +176,12 @@ impl<L: Lab> World<L> {
 /// The hardware's own name of the GPU with this index; scenarios call it what they like.
 fn gpu_name(index: usize) -> &'static str {
     ["gpu0", "gpu1", "gpu2", "gpu3", "gpu4", "gpu5", "gpu6", "gpu7"][index]
+}
+
+/// Whether the process ends in the scenario.
+fn exits(scenario: &Scenario) -> bool {
+    let ops = scenario.threads.iter().flat_map(|t| &t.ops).chain(&scenario.prepare);
+    ops.into_iter().any(|op| op.kind == OpKind::Exit)
 }
 
 /// The actors that some operation waits for.
