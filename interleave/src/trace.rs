@@ -185,7 +185,7 @@ mod tests {
 
     fn sample() -> TraceFile {
         TraceFile {
-            header: serde_json::json!({"scenario": "s", "text": "line one\nline \"two\""}),
+            header: serde_json::json!({"program": "p", "text": "line one\nline \"two\""}),
             violation: Violation::new(Invariant::I7, "page 0x200 \"gone\"", Some(Stamp(3))),
             events: 6,
             event_hash: 0xfeed,

@@ -117,6 +117,10 @@ fn the_reduced_search_finds_what_the_unreduced_one_finds() {
     }
     println!("{by:?}");
     println!("{used} programs ({violating} dangerous), {classes} classes, {executions} executions with reduction");
-    assert!(only.is_some() || seed - from < 3 * wanted, "most programs are too big: {used} of {} were used", seed - from);
+    assert!(
+        only.is_some() || seed - from < 3 * wanted,
+        "most programs are too big: {used} of {} were used",
+        seed - from
+    );
     assert!(executions <= classes + classes / 10, "{executions} executions for {classes} classes");
 }

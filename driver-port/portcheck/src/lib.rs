@@ -6,7 +6,8 @@
 mod stub;
 
 use model::Errno;
-use model::amdgpu::{AMDGPU_SVM_OP_GET_ATTR, AMDGPU_SVM_OP_SET_ATTR, Design, IoctlArgs, Svm, SvmConfig, UserAttrs};
+use model::amdgpu::uapi::{AMDGPU_SVM_OP_GET_ATTR, AMDGPU_SVM_OP_SET_ATTR};
+use model::amdgpu::{Design, IoctlArgs, Svm, SvmConfig, UserAttrs};
 use model::attr::UapiAttr;
 use model::platform::{ClientId, EventKind, MmuEvent};
 use model::units::Bytes;
@@ -30,7 +31,7 @@ impl UserAttrs for OneAttr {
 }
 
 fn drive(design: Design, start: u64, size: u64) -> Result<(), Errno> {
-    let svm = Svm::<Stub>::init(SvmConfig { design, ..SvmConfig::new(ClientId(0)) }, StubMm, StubGpu)?;
+    let svm = Svm::<Stub>::init(SvmConfig::new(design, ClientId(0)), StubMm, StubGpu)?;
     let mut args = IoctlArgs {
         start_addr: start,
         size,
@@ -38,9 +39,9 @@ fn drive(design: Design, start: u64, size: u64) -> Result<(), Errno> {
         nattr: 1,
         attrs_ptr_null: false,
     };
-    svm.ioctl(&args, &mut OneAttr(UapiAttr { kind: 2, value: 1 }))?;
+    svm.ioctl(&args, &mut OneAttr(UapiAttr { ty: 2, value: 1 }))?;
     args.operation = AMDGPU_SVM_OP_GET_ATTR;
-    svm.ioctl(&args, &mut OneAttr(UapiAttr { kind: 2, value: 0 }))?;
+    svm.ioctl(&args, &mut OneAttr(UapiAttr { ty: 2, value: 0 }))?;
     let event =
         MmuEvent { kind: EventKind::Unmap, bytes: Bytes::new(start, start + size), blockable: true, owner: 0 };
     svm.mmu_invalidate(0, &event, 3);

@@ -245,7 +245,7 @@ impl Exec {
     }
 
     fn at_once(&mut self, op: &Op) {
-        if op.object == NO_OBJECT || matches!(op.kind, Kind::Work | Kind::Flush | Kind::CancelEnd | Kind::WorkStart) {
+        if op.object == NO_OBJECT || op.kind.is_work() {
             return;
         }
         let object = &mut self.objects[op.object as usize];
@@ -291,7 +291,7 @@ impl Exec {
         let op = &self.pending[actor];
         match op.kind {
             Kind::Done => (false, false),
-            Kind::Begin | Kind::Work => (true, false),
+            Kind::Begin | Kind::Queue | Kind::Unqueue | Kind::Instance => (true, false),
             Kind::Retry => (true, true),
             Kind::Flush | Kind::CancelEnd => (self.items[op.span.last as usize].is_done(op.arg()), false),
             Kind::WorkStart => {
@@ -336,7 +336,7 @@ impl Exec {
         }
         let (runnable, late) = self.runnable();
         if runnable == 0 {
-            self.see_blocked();
+            self.see_blocked(0);
             return self.nothing_runs();
         }
         if depth as u32 >= self.max_events {
@@ -347,7 +347,7 @@ impl Exec {
         // A last resort is nobody's choice: round robin.
         let choice = if late {
             // Nothing else can happen here, as at the end of a path.
-            self.see_blocked();
+            self.see_blocked(runnable);
             let actor = self.round_robin(runnable);
             self.chooser.allows_late(actor, depth).then_some(actor)
         } else {
@@ -360,7 +360,8 @@ impl Exec {
             }
             None if self.violation.is_some() => Next::Failed,
             None => {
-                self.see_blocked();
+                // Those that can run are asleep: a sibling looks after them.
+                self.see_blocked(runnable);
                 Next::Cut
             }
         }
@@ -424,6 +425,7 @@ impl Exec {
         frame.index = clock.lane(actor);
         frame.previous = previous;
         frame.late = late;
+        frame.unqueued = false;
         frame.preemptions = preemptions;
         self.effect(actor, &op, &clock, late);
         if self.count_classes {
@@ -589,10 +591,8 @@ impl Exec {
 /// Owner of a lock taken in sequential context: taking it again would wait for ever.
 const SEQUENTIAL_OWNER: u8 = NOBODY - 1;
 
-/// A path as a reader wants it: from the workspace, whatever machine built it.
+/// A path as a reader wants it: from the crate's folder on, whatever machine built it.
 pub(crate) fn short(path: &str) -> &str {
-    ["model/src", "interleave/src", "sim-mm/src", "sim-gpu/src", "scenarios/src"]
-        .iter()
-        .find_map(|room| path.find(room).map(|at| &path[at..]))
-        .unwrap_or(path)
+    let Some(src) = path.rfind("/src/") else { return path };
+    path[..src].rfind('/').map_or(path, |at| &path[at + 1..])
 }

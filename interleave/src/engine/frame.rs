@@ -23,6 +23,8 @@ pub(crate) struct Frame {
     pub(crate) wanted: Actors,
     /// Who was tried here, the current one excluded.
     pub(crate) done: Actors,
+    /// Whether it took an instance of a work item off its queue.
+    pub(crate) unqueued: bool,
     /// A last resort: a barrier that no race crosses.
     pub(crate) late: bool,
     /// Preempting switches up to here.
@@ -43,6 +45,7 @@ impl Default for Frame {
             sleep: 0,
             wanted: 0,
             done: 0,
+            unqueued: false,
             late: false,
             preemptions: 0,
             class: 0,

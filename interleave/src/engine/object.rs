@@ -26,11 +26,11 @@ pub(crate) struct Object {
     /// Join of the clocks of all operations that change the object, and of the releases of a lock held exclusively.
     pub(crate) written: Clock,
     /// Join of the clocks of all operations that only look; of a rwsem, of the releases of readers; of a work item, of
-    /// the ends of cancels.
+    /// the ends of cancels and of looks at it.
     pub(crate) read: Clock,
     /// Rwsem: join of the clocks of writers queueing. Work item: of the ends of its runs.
     pub(crate) queued: Clock,
-    /// Rwsem: join of the clocks of readers coming in. Work item: of queueing and cancelling.
+    /// Rwsem: join of the clocks of readers coming in. Work item: of queueing.
     pub(crate) entered: Clock,
     /// Event index + 1 of the last operation on it; 0 when there is none.
     pub(crate) last: u32,
@@ -83,15 +83,19 @@ impl Object {
                 clock.join(&self.written);
                 clock.join(&self.read);
             }
-            Kind::Work => {
+            Kind::Queue => {
                 clock.join(&self.written);
                 clock.join(&self.entered);
                 clock.join(&self.read);
             }
+            Kind::Unqueue => {
+                clock.join(&self.written);
+                clock.join(&self.entered);
+            }
             Kind::Load | Kind::WaitWhile | Kind::WaitUntil => clock.join(&self.written),
             // What it waited for is the item's business; only the end of a cancel has an order with queueing.
             Kind::Flush => {}
-            Kind::CancelEnd => clock.join(&self.entered),
+            Kind::CancelEnd | Kind::Instance => clock.join(&self.entered),
             Kind::WorkStart => {
                 clock.join(&self.written);
                 clock.join(&self.entered);
@@ -106,9 +110,11 @@ impl Object {
         match op.kind {
             Kind::ReadLock => self.entered.join(clock),
             Kind::WriteQueue => self.queued.join(clock),
-            Kind::Load | Kind::WaitWhile | Kind::WaitUntil | Kind::CancelEnd => self.read.join(clock),
-            Kind::Store | Kind::WorkStart => self.written.join(clock),
-            Kind::Work => self.entered.join(clock),
+            Kind::Load | Kind::WaitWhile | Kind::WaitUntil | Kind::CancelEnd | Kind::Instance => {
+                self.read.join(clock)
+            }
+            Kind::Store | Kind::WorkStart | Kind::Unqueue => self.written.join(clock),
+            Kind::Queue => self.entered.join(clock),
             _ => {}
         }
     }

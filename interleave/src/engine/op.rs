@@ -44,8 +44,12 @@ pub(crate) enum Kind {
     Write,
     /// Drop cached copies of a span of visible state.
     Invalidate,
-    /// Queue, cancel or look at a work item.
-    Work,
+    /// Queue a work item.
+    Queue,
+    /// Cancel a work item, cut its timer short, or close the door of its queue.
+    Unqueue,
+    /// Ask which instance of a work item (without a timer) was queued last.
+    Instance,
     /// Sleep until instance `arg` of a work item, and all before it, are neither pending nor running. Once that is so it
     /// stays so, whatever is queued later; therefore it is independent of everything.
     Flush,
@@ -70,6 +74,11 @@ impl Kind {
     #[inline]
     pub(crate) const fn has_span(self) -> bool {
         matches!(self, Kind::Read | Kind::Write | Kind::Invalidate)
+    }
+    /// Whether the object is a work item.
+    pub(crate) const fn is_work(self) -> bool {
+        use Kind::*;
+        matches!(self, Queue | Unqueue | Instance | Flush | CancelEnd | WorkStart)
     }
     /// Whether the operation may put the actor to sleep, which atomic context forbids.
     pub(crate) const fn may_sleep(self) -> bool {
@@ -122,7 +131,9 @@ pub(crate) fn dependent(a: &Op, b: &Op) -> bool {
     }
     match (a.kind, b.kind) {
         (Kind::Flush, _) | (_, Kind::Flush) => false,
-        (Kind::CancelEnd, other) | (other, Kind::CancelEnd) => matches!(other, Kind::Work),
+        (Kind::CancelEnd, other) | (other, Kind::CancelEnd) => matches!(other, Kind::Queue),
+        // Instances are counted when they are queued; that they start or are cancelled changes nothing.
+        (Kind::Instance, other) | (other, Kind::Instance) => matches!(other, Kind::Queue),
         // A queued writer keeps readers out, so taking the lock and reading are never both possible: the order that
         // matters is that of the reader and the queueing.
         (Kind::ReadLock, Kind::WriteLock) | (Kind::WriteLock, Kind::ReadLock) => false,
@@ -142,7 +153,7 @@ pub(crate) fn dependent(a: &Op, b: &Op) -> bool {
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 17] = [
+    const KINDS: [Kind; 19] = [
         Kind::Lock,
         Kind::SpinLock,
         Kind::ReadLock,
@@ -155,7 +166,9 @@ mod tests {
         Kind::Read,
         Kind::Write,
         Kind::Invalidate,
-        Kind::Work,
+        Kind::Queue,
+        Kind::Unqueue,
+        Kind::Instance,
         Kind::Flush,
         Kind::CancelEnd,
         Kind::WorkStart,

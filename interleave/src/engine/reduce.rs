@@ -88,14 +88,14 @@ impl Exec {
         false
     }
 
-    /// The path ends here: the races of operations that cannot happen any more on it.
-    pub(super) fn see_blocked(&mut self) {
+    /// The path ends here: the races of operations that cannot happen any more on it, those of `but` excepted.
+    pub(super) fn see_blocked(&mut self, but: Actors) {
         if !self.chooser.reduces() {
             return;
         }
         for actor in 0..self.names.len() {
             let op = self.pending[actor];
-            if op.object != NO_OBJECT {
+            if op.object != NO_OBJECT && but & (1 << actor) == 0 {
                 self.find_races(actor as u8, &op, self.depth);
             }
         }
@@ -106,7 +106,17 @@ impl Exec {
         if op.object == NO_OBJECT {
             return;
         }
-        let clock = self.clocks[actor as usize];
+        let mut clock = self.clocks[actor as usize];
+        let mut idle = false;
+        if op.kind == Kind::WorkStart {
+            // An item cannot start before it is queued, in no order of events.
+            match self.order_before_start(op.arg() as usize) {
+                Some(before) => clock.join(&before),
+                // On an ordered queue other items too have kept it from starting while it was due.
+                None if self.was_cancelled(op.arg() as usize) => idle = self.is_unbound(op.arg() as usize),
+                None => return,
+            }
+        }
         let mut at = self.objects[op.object as usize].last as usize;
         // Events that `op` is ordered after through the object itself.
         let mut seen: Vec<usize> = std::mem::take(&mut self.seen);
@@ -115,7 +125,7 @@ impl Exec {
             let index = at - 1;
             let frame = &self.frames[index];
             at = frame.previous as usize;
-            if frame.actor == actor || !dependent(&frame.op, op) {
+            if frame.actor == actor || !dependent(&frame.op, op) || (idle && !frame.unqueued) {
                 continue;
             }
             let other = frame.actor;

@@ -44,8 +44,12 @@ pub(crate) struct Item {
     pub(crate) client: ClientId,
     pub(crate) func: WorkFunc,
     pub(crate) actor: u8,
+    /// Whether it has a timer.
+    pub(crate) delayed: bool,
     /// How often it was queued.
     pub(crate) queued: u64,
+    /// The clock of the last time that it was.
+    since: Clock,
     /// The instance that waits to run.
     pub(crate) pending: Option<u64>,
     /// The instance that waits for its timer, and when that expires.
@@ -56,6 +60,8 @@ pub(crate) struct Item {
     pub(crate) expired: u32,
     /// `cancel_work_sync` calls that have not returned: queueing is refused meanwhile.
     pub(crate) cancelling: u32,
+    /// Whether one of them took an instance off.
+    cancelled: bool,
     pub(crate) door: Door,
     /// The instances that are done with or were cancelled, and the clock of that.
     ended: Vec<(u64, Clock)>,
@@ -69,12 +75,15 @@ impl Item {
             client,
             func,
             actor,
+            delayed: false,
             queued: 0,
+            since: Clock::ZERO,
             pending: None,
             timer: None,
             running: None,
             expired: 0,
             cancelling: 0,
+            cancelled: false,
             door: Door::Open,
             ended: Vec::new(),
         }
@@ -150,11 +159,13 @@ impl Exec {
 
     /// The effect of `queue_work`; false when it was pending, or is being cancelled.
     pub(crate) fn queue_item(&mut self, id: ItemId) -> bool {
+        let clock = self.clock_now();
         let item = &mut self.items[id];
         if item.pending.is_some() || item.timer.is_some() || item.cancelling > 0 {
             return false;
         }
         item.queued += 1;
+        item.since = clock;
         item.pending = Some(item.queued);
         let queue = item.queue;
         if self.queues[queue].kind == QueueKind::Ordered {
@@ -165,12 +176,13 @@ impl Exec {
 
     /// The effect of `queue_delayed_work`; false when it was pending, or is being cancelled.
     pub(crate) fn arm_item(&mut self, id: ItemId, delay_ms: u64) -> bool {
-        let when = self.now_ms + delay_ms;
+        let (when, clock) = (self.now_ms + delay_ms, self.clock_now());
         let item = &mut self.items[id];
         if item.pending.is_some() || item.timer.is_some() || item.cancelling > 0 {
             return false;
         }
         item.queued += 1;
+        item.since = clock;
         item.timer = Some((item.queued, when));
         true
     }
@@ -189,16 +201,49 @@ impl Exec {
 
     /// Takes the item off its queue and stops its timer; whether there was anything.
     pub(crate) fn cancel_item(&mut self, id: ItemId) -> bool {
-        let clock = if self.mode == Mode::Running { self.clocks[self.current as usize] } else { Clock::ZERO };
+        let clock = self.clock_now();
         let item = &mut self.items[id];
         let timer = item.timer.take().map(|(instance, _)| instance);
         let was = item.pending.take().or(timer);
         if let Some(instance) = was {
             item.ended.push((instance, clock));
+            item.cancelled = true;
+            if self.mode == Mode::Running {
+                self.frames[self.depth - 1].unqueued = true;
+            }
         }
         let queue = item.queue;
         self.queues[queue].order.retain(|&other| other != id);
         was.is_some()
+    }
+
+    fn clock_now(&self) -> Clock {
+        if self.mode == Mode::Running { self.clocks[self.current as usize] } else { Clock::ZERO }
+    }
+
+    /// What happens before any start of the item from where it stands now, whatever the order of the rest; None when it
+    /// is not due and nothing but a cancel that did not happen could make it so.
+    pub(super) fn order_before_start(&self, id: ItemId) -> Option<Clock> {
+        let item = &self.items[id];
+        let mut clock = item.since;
+        match (item.pending, item.timer) {
+            (None, None) => return None,
+            (Some(_), _) if self.queues[item.queue].kind == QueueKind::Ordered => {
+                // Those that were queued before have run before.
+                clock.join(&self.objects[item.object as usize].queued);
+            }
+            _ => {}
+        }
+        Some(clock)
+    }
+
+    pub(super) fn is_unbound(&self, id: ItemId) -> bool {
+        self.queues[self.items[id].queue].kind == QueueKind::Unbound
+    }
+
+    /// Whether an instance of the item was cancelled before it could start.
+    pub(super) fn was_cancelled(&self, id: ItemId) -> bool {
+        self.items[id].cancelled
     }
 
     /// Whether the running actor may not queue `item`, and why.

@@ -62,9 +62,9 @@ struct Item(ItemId);
 
 impl Item {
     /// A scheduling point on the item; then its state may be changed.
-    fn touch(self, place: &'static Location<'static>) {
+    fn touch(self, kind: Kind, place: &'static Location<'static>) {
         let object = with(|exec| exec.items[self.0].object);
-        visible(Op::with_arg(Kind::Work, object, self.0 as u64), place);
+        visible(Op::with_arg(kind, object, self.0 as u64), place);
     }
 
     fn refuse_if_closed(self) {
@@ -105,9 +105,10 @@ impl Item {
     }
 
     /// Begins to wait for what is queued or runs; the instance to [`wait`](Self::wait) for, 0 for none.
-    fn begin_flush(self, cut_timer: bool, place: &'static Location<'static>) -> u64 {
+    fn begin_flush(self, kind: Kind, cut_timer: bool, place: &'static Location<'static>) -> u64 {
         self.might_sleep(place);
-        self.touch(place);
+        let delayed = with(|exec| exec.items[self.0].delayed);
+        self.touch(if delayed { Kind::Unqueue } else { kind }, place);
         with(|exec| {
             if cut_timer {
                 exec.expire_item(self.0);
@@ -118,13 +119,13 @@ impl Item {
     }
 
     fn flush(self, place: &'static Location<'static>) {
-        let target = self.begin_flush(true, place);
+        let target = self.begin_flush(Kind::Instance, true, place);
         self.wait(Kind::Flush, target, place);
     }
 
     fn cancel_sync(self, place: &'static Location<'static>) -> bool {
         self.might_sleep(place);
-        self.touch(place);
+        self.touch(Kind::Unqueue, place);
         let (was, target) = with(|exec| {
             let was = exec.cancel_item(self.0);
             exec.items[self.0].cancelling += 1;
@@ -159,12 +160,17 @@ impl WorkQueue<Sim> for SimWorkQueue {
         Ok(SimWork(Item(with(|exec| exec.add_item(self.queue, client, func)))))
     }
     fn delayed_work(&self, client: ClientId, func: WorkFunc) -> Result<SimDelayedWork, Errno> {
-        Ok(SimDelayedWork(Item(with(|exec| exec.add_item(self.queue, client, func)))))
+        Ok(SimDelayedWork(Item(with(|exec| {
+            let id = exec.add_item(self.queue, client, func);
+            exec.items[id].delayed = true;
+            id
+        }))))
     }
     #[track_caller]
     fn flush(&self) {
         let place = Location::caller();
-        let targets: Vec<_> = self.items().into_iter().map(|item| (item, item.begin_flush(false, place))).collect();
+        let begin = |item: Item| (item, item.begin_flush(Kind::Instance, false, place));
+        let targets: Vec<_> = self.items().into_iter().map(begin).collect();
         for (item, target) in targets {
             item.wait(Kind::Flush, target, place);
         }
@@ -195,7 +201,7 @@ impl SimWorkQueue {
     /// One item in one round of draining: from here on only items of the queue itself may queue it. The instance to wait
     /// for.
     fn drain(&self, item: Item, place: &'static Location<'static>) -> u64 {
-        let target = item.begin_flush(false, place);
+        let target = item.begin_flush(Kind::Unqueue, false, place);
         let armed = with(|exec| {
             let state = &mut exec.items[item.0];
             state.door = Door::Draining;
@@ -217,7 +223,7 @@ pub struct SimWork(Item);
 impl Work for SimWork {
     #[track_caller]
     fn queue(&self) -> bool {
-        self.0.touch(Location::caller());
+        self.0.touch(Kind::Queue, Location::caller());
         self.0.refuse_if_closed();
         with(|exec| exec.queue_item(self.0.0))
     }
@@ -237,7 +243,7 @@ pub struct SimDelayedWork(Item);
 impl DelayedWork for SimDelayedWork {
     #[track_caller]
     fn queue(&self, delay_ms: u64) -> bool {
-        self.0.touch(Location::caller());
+        self.0.touch(Kind::Queue, Location::caller());
         self.0.refuse_if_closed();
         with(|exec| exec.arm_item(self.0.0, delay_ms))
     }

@@ -287,7 +287,9 @@ impl Execution for Run {
         end.push(cached.memory.to_vec());
         end.push(cached.copies.iter().map(|copy| copy.unwrap_or(u64::MAX)).collect());
         end.push(vec![self.world.gate.peek(), self.world.shared.read_once()]);
-        end.push(self.world.mutexes.iter().map(|m| *m.lock()).chain(self.world.sems.iter().map(|s| *s.read())).collect());
+        end.push(
+            self.world.mutexes.iter().map(|m| *m.lock()).chain(self.world.sems.iter().map(|s| *s.read())).collect(),
+        );
         self.outcomes.borrow_mut().insert(end);
     }
 }

@@ -94,7 +94,8 @@ fn event(timeline: &Timeline, mark: char, stamp: Stamp, page: &Page) -> String {
     let Some(step) = timeline.steps.iter().find(|s| s.stamp == stamp) else { return String::new() };
     let actor = timeline.actors.get(step.actor).map_or("?", String::as_str);
     let held = if step.held.is_empty() { String::new() } else { format!(" with {}", step.held.join(" ")) };
-    let text = format!("event {}, {actor}: {}{held} at {}:{}", stamp.0, step.op, step.file, step.line);
+    let said = step.notes.last().map_or(String::new(), |note| format!(": {note}"));
+    let text = format!("event {}, {actor}: {}{held} at {}:{}{said}", stamp.0, step.op, step.file, step.line);
     let line = beside(&format!("{mark} "), 2, &text, page.columns());
     line.replacen(mark, &page.bad(&mark.to_string()), 1)
 }

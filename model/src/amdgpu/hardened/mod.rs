@@ -31,7 +31,7 @@
 //! | a write fault on what may only be read is refused | R33 |
 //! | process exit (RELEASE) clears everything and ends the work; the queues stay stopped until fini | R32 |
 //! | close excludes the notifier when it says "no new work"; callbacks go on clearing until the end | R35, I12 |
-//! | fini clears all PTEs before the notifiers are unregistered | I1, I3 at the end of the instance |
+//! | fini takes every range off the GPU, DMA included, before its notifier is unregistered | I1, I3 at the end |
 //!
 //! Not ours to close: R7 (KFD stops the whole process), R30 (page tables may be allocated under NL, without reclaim),
 //! R31 (evicted page tables: `EBUSY`, tried again by timer with the queues stopped), R36 to R40.
