@@ -327,12 +327,8 @@ pub fn replay(program: &dyn Program, config: &Config, schedule: &Schedule) -> Re
     let ended = run_once(program);
     let (timeline, depth) = with(|exec| {
         let recorder = exec.recorder.take().unwrap_or_default();
-        let timeline = Timeline {
-            actors: exec.names.clone(),
-            steps: recorder.steps,
-            violation: None,
-            event_hash: exec.hash,
-        };
+        let timeline =
+            Timeline { actors: exec.names.clone(), steps: recorder.steps, violation: None, event_hash: exec.hash };
         (timeline, exec.depth)
     });
     match ended {

@@ -20,7 +20,8 @@ impl Quiet {
             let usual = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
                 if CATCHING.get() {
-                    let place = info.location().map(|l| format!("{}:{}", crate::engine::exec::short(l.file()), l.line()));
+                    let place =
+                        info.location().map(|l| format!("{}:{}", crate::engine::exec::short(l.file()), l.line()));
                     LAST_PLACE.with(|last| *last.borrow_mut() = place);
                 } else {
                     usual(info);

@@ -122,7 +122,8 @@ impl TraceFile {
         let body = text.rfind("checksum ").map_or(text, |at| &text[..at]);
         let sum = checksum(body.as_bytes());
         if stated != format!("{sum:016x}") || text != format!("{body}checksum {stated}\n") {
-            let what = format!("the checksum does not fit: the file says {}, its content gives {sum:016x}", clip(stated));
+            let what =
+                format!("the checksum does not fit: the file says {}, its content gives {sum:016x}", clip(stated));
             return Err(TraceError::new(6, what));
         }
         let header = serde_json::from_str(line(2, "header")?)

@@ -152,7 +152,8 @@ pub fn replay_trace(trace: &TraceFile) -> Result<(Scenario, Design, Timeline), T
         .collect::<Result<Vec<Plant>, TraceError>>()?;
     let scenario = parse(&header.path, &header.text)
         .map_err(|_| TraceError::new(2, "the scenario inside does not parse with this version"))?;
-    let asked = Explore { timers: header.timers, retries: header.retries, events: Some(header.events), ..Explore::default() };
+    let asked =
+        Explore { timers: header.timers, retries: header.retries, events: Some(header.events), ..Explore::default() };
     let program = ScenarioProgram::new(&scenario, design);
     let timeline = interleave::replay(&program, &config(&asked, &plants), &trace.schedule)
         .map_err(|e| TraceError::new(3, e.to_string()))?;

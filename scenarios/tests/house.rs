@@ -71,7 +71,10 @@ fn sources(dir: &Path, into: &mut Vec<PathBuf>) {
 
 /// Lines of code with comments and string literals' contents out of the way (good enough for words like `unsafe`).
 fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines().enumerate().map(|(i, l)| (i + 1, l.split("//").next().unwrap_or(""))).filter(|(_, l)| !l.trim().is_empty())
+    text.lines()
+        .enumerate()
+        .map(|(i, l)| (i + 1, l.split("//").next().unwrap_or("")))
+        .filter(|(_, l)| !l.trim().is_empty())
 }
 
 #[test]

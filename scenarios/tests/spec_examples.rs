@@ -39,9 +39,8 @@ const fn clr_flags(value: u32) -> UapiAttr {
 
 /// The posted driver on one GPU without XNACK, sequential, with `regions` mapped.
 fn machine(gpu: &str, regions: &str) -> Machine {
-    let text = format!(
-        "scenario \"example\" {{ about \"?\"; gpu {gpu}\n{regions}\nthread \"t\" {{ load \"buf\" }}\n}}"
-    );
+    let text =
+        format!("scenario \"example\" {{ about \"?\"; gpu {gpu}\n{regions}\nthread \"t\" {{ load \"buf\" }}\n}}");
     let scenario = parse("example.kdl", &text).unwrap_or_else(|bad| panic!("{}", bad.render(100, false)));
     let world = World::<Sim>::build(Rc::new(scenario), Design::PocV1);
     let workers = Rc::downgrade(&world);

@@ -103,7 +103,13 @@ impl<L: Lab> Iommu<L> {
     /// When `number` is not below [`DOMAINS`].
     pub(crate) fn new(number: u8, frames: Frames<L>) -> Self {
         assert!(number < DOMAINS, "there are {DOMAINS} IOMMU domains");
-        Iommu { number, frames, bus: L::Visible::new("dma mappings"), domain: RefCell::default(), announced: Cell::new(None) }
+        Iommu {
+            number,
+            frames,
+            bus: L::Visible::new("dma mappings"),
+            domain: RefCell::default(),
+            announced: Cell::new(None),
+        }
     }
 
     pub(crate) fn frames(&self) -> &Frames<L> {
@@ -155,9 +161,10 @@ impl<L: Lab> Iommu<L> {
     /// those of the neighbours that follow in the same step, nothing having happened in between, need none of their own.
     #[track_caller]
     fn announce(&self, page: u64, mine: Span) {
-        let covered = self.announced.get().is_some_and(|(stamp, span)| {
-            stamp == L::stamp() && span.first <= mine.first && mine.last <= span.last
-        });
+        let covered = self
+            .announced
+            .get()
+            .is_some_and(|(stamp, span)| stamp == L::stamp() && span.first <= mine.first && mine.last <= span.last);
         if covered {
             return;
         }

@@ -81,7 +81,10 @@ impl<L: Lab> AddressSpace<L> {
 impl<L: Lab> Inner<L> {
     fn change_counts(&self, users: i64, count: i64) {
         let (old_users, old_count) = self.counts.get();
-        self.counts.set((old_users.checked_add_signed(users).expect("the balance was checked"), old_count.checked_add_signed(count).expect("the balance was checked")));
+        self.counts.set((
+            old_users.checked_add_signed(users).expect("the balance was checked"),
+            old_count.checked_add_signed(count).expect("the balance was checked"),
+        ));
     }
 
     /// `atomic_read(&mm->mm_users)`.

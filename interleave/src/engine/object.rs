@@ -110,9 +110,7 @@ impl Object {
         match op.kind {
             Kind::ReadLock => self.entered.join(clock),
             Kind::WriteQueue => self.queued.join(clock),
-            Kind::Load | Kind::WaitWhile | Kind::WaitUntil | Kind::CancelEnd | Kind::Instance => {
-                self.read.join(clock)
-            }
+            Kind::Load | Kind::WaitWhile | Kind::WaitUntil | Kind::CancelEnd | Kind::Instance => self.read.join(clock),
             Kind::Store | Kind::WorkStart | Kind::Unqueue => self.written.join(clock),
             Kind::Queue => self.entered.join(clock),
             _ => {}

@@ -65,10 +65,7 @@ impl Kind {
     /// Whether the operation leaves its object as it was: two of these on one object are independent.
     #[inline]
     pub(crate) const fn is_read(self) -> bool {
-        matches!(
-            self,
-            Kind::ReadLock | Kind::Load | Kind::WaitWhile | Kind::WaitUntil | Kind::Read
-        )
+        matches!(self, Kind::ReadLock | Kind::Load | Kind::WaitWhile | Kind::WaitUntil | Kind::Read)
     }
     /// Whether the object is indexed by spans.
     #[inline]

@@ -53,7 +53,9 @@ impl Exec {
             1 << actor
         } else {
             match (bound, stay) {
-                (Some(bound), Some(stay)) if runnable & (1 << stay) != 0 && self.frames[depth - 1].preemptions >= bound => {
+                (Some(bound), Some(stay))
+                    if runnable & (1 << stay) != 0 && self.frames[depth - 1].preemptions >= bound =>
+                {
                     1 << stay
                 }
                 // To begin is independent of everything: all orders of beginnings are one.
@@ -106,12 +108,13 @@ impl Exec {
         if op.object == NO_OBJECT {
             return;
         }
-        let mut clock = self.clocks[actor as usize];
+        let clock = self.clocks[actor as usize];
+        let mut since = clock;
         let mut idle = false;
         if op.kind == Kind::WorkStart {
-            // An item cannot start before it is queued, in no order of events.
+            // An item cannot start before it is queued, in no order of events. But what was cancelled could have.
             match self.order_before_start(op.arg() as usize) {
-                Some(before) => clock.join(&before),
+                Some(before) => since = before,
                 // On an ordered queue other items too have kept it from starting while it was due.
                 None if self.was_cancelled(op.arg() as usize) => idle = self.is_unbound(op.arg() as usize),
                 None => return,
@@ -131,6 +134,13 @@ impl Exec {
             let other = frame.actor;
             let number = frame.index;
             let ordered = clock.lane(other) >= number;
+            if frame.unqueued {
+                // What was due before this is another instance, with another beginning.
+                since = clock;
+            }
+            if !ordered && since.lane(other) >= number {
+                continue;
+            }
             let covered = || seen.iter().any(|&later| self.frames[later].clock.lane(other) >= number);
             if !ordered && !covered() && !self.turn_round(index, actor, op, depth) {
                 continue;

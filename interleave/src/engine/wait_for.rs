@@ -24,9 +24,8 @@ pub(super) fn describe(exec: &Exec, stuck: &[usize]) -> String {
                 format!("the end of {}", item.name())
             }
             Kind::ReadLock if object.owner == NOBODY => {
-                let writers = (0..exec.names.len()).filter(|&a| {
-                    exec.pending[a].kind == Kind::WriteLock && exec.pending[a].object == op.object
-                });
+                let writers = (0..exec.names.len())
+                    .filter(|&a| exec.pending[a].kind == Kind::WriteLock && exec.pending[a].object == op.object);
                 holders.splice(0..0, writers);
                 format!("{} for read, behind a queued writer", object.name)
             }

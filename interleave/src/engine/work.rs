@@ -128,8 +128,7 @@ impl Exec {
         let suffix = if client.0 == 0 { String::new() } else { format!(".{}", client.0) };
         let id = self.items.len();
         // In setup the threads do not exist yet: the engine renumbers workers behind them when the race begins.
-        let actor =
-            if self.mode == Mode::Running { self.add_actor(format!("{name}{suffix}"), true) } else { NOBODY };
+        let actor = if self.mode == Mode::Running { self.add_actor(format!("{name}{suffix}"), true) } else { NOBODY };
         self.items.push(Item::new(queue, object, client, func, actor));
         if actor != NOBODY {
             self.pending[actor as usize] = Op::with_arg(Kind::WorkStart, object, id as u64);

@@ -219,12 +219,7 @@ impl Mm<Seq> for ScriptMm {
         self.state.borrow().vmas.iter().find(|vma| vma.bytes.end > addr).copied()
     }
 
-    fn interval_insert(
-        &self,
-        entry: NotifierEntry,
-        bytes: Bytes,
-        publish: impl FnOnce(usize),
-    ) -> Result<usize, Errno> {
+    fn interval_insert(&self, entry: NotifierEntry, bytes: Bytes, publish: impl FnOnce(usize)) -> Result<usize, Errno> {
         assert!(shared(|s| s.held.is_empty()), "the first registration takes mmap_lock for write");
         allocate("subscription")?;
         if bytes.is_empty() {

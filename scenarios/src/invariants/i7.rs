@@ -19,7 +19,8 @@ pub fn judge_fault<L: Lab>(world: &World<L>, device: &Device<L>, page: u64, writ
         && allowed(world, device, page, write)
     {
         let access = if write { "writes" } else { "reads" };
-        let what = format!("{} {access} page {page:#x}, which SET_ATTR had promised, and takes a fatal fault", device.name);
+        let what =
+            format!("{} {access} page {page:#x}, which SET_ATTR had promised, and takes a fatal fault", device.name);
         fail::<L>(Invariant::I7, what, Some(promised));
     }
 }

@@ -53,7 +53,7 @@ impl Marks {
     }
 }
 
-/// Cuts `timeline` into blocks. Unless `full`, operations that only take or look are counted, not shown.
+/// Cuts `timeline` into blocks. Unless `full`, a step about which the driver says nothing is counted, not shown.
 pub(super) fn blocks(timeline: &Timeline, marks: Marks, full: bool) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut rest = timeline.steps.as_slice();
@@ -71,20 +71,31 @@ fn lines(steps: &[Step], marks: Marks, full: bool) -> Vec<Line> {
     let mut elided: Vec<&Step> = Vec::new();
     let mut held_shown = String::new();
     // A block of which nothing would be left shows its first operation: that is where the actor was.
-    let silent = !full && steps.iter().all(|s| s.notes.is_empty() && marks.mark(s.stamp).is_none() && !matters(s));
+    let silent = !full && steps.iter().all(|s| s.notes.is_empty() && marks.mark(s.stamp).is_none());
     for (i, step) in steps.iter().enumerate() {
-        if full || marks.mark(step.stamp).is_some() || matters(step) || (silent && i == 0) {
-            elide(&mut lines, &mut elided);
-            show(step, marks, full, &mut held_shown, &mut lines);
-        } else {
+        let shown = full || marks.mark(step.stamp).is_some() || (silent && i == 0);
+        if !shown && step.notes.is_empty() {
             elided.push(step);
+            continue;
         }
-        // what the driver said once the event had happened
-        if !step.notes.is_empty() {
-            elide(&mut lines, &mut elided);
+        elide(&mut lines, &mut elided);
+        let held = step.held.join(" ");
+        let mut news = if held == held_shown { String::new() } else { held.clone() };
+        held_shown = held;
+        if shown {
+            let place = if full { format!("  ({}:{})", short(step.file), step.line) } else { String::new() };
+            lines.push(Line {
+                mark: marks.mark(step.stamp),
+                stamp: Some(step.stamp),
+                text: format!("{}{place}", step.op),
+                note: false,
+                held: std::mem::take(&mut news),
+            });
         }
-        for note in &step.notes {
-            lines.push(Line { mark: None, stamp: None, text: note.clone(), note: true, held: String::new() });
+        // What the driver said once the event had happened; the first of it stands for an event that is not shown.
+        for (n, note) in step.notes.iter().enumerate() {
+            let stamp = (n == 0 && !shown).then_some(step.stamp);
+            lines.push(Line { mark: None, stamp, text: note.clone(), note: true, held: std::mem::take(&mut news) });
         }
     }
     elide(&mut lines, &mut elided);
@@ -96,39 +107,6 @@ fn lines(steps: &[Step], marks: Marks, full: bool) -> Vec<Line> {
         }
     }
     lines
-}
-
-/// Shows one operation.
-fn show(step: &Step, marks: Marks, full: bool, held_shown: &mut String, lines: &mut Vec<Line>) {
-    let mark = marks.mark(step.stamp);
-    let held = step.held.join(" ");
-    let news = if held != *held_shown { held.clone() } else { String::new() };
-    *held_shown = held;
-    let mut text = step.op.clone();
-    if full {
-        text += &format!("  ({}:{})", short(step.file), step.line);
-    }
-    // the same thing several times over is one line
-    if let Some(last) = lines.last_mut()
-        && !full
-        && mark.is_none()
-        && last.mark.is_none()
-        && !last.note
-        && news.is_empty()
-        && let Some(times) = repeats(&last.text, &text)
-    {
-        last.text = format!("{text} ×{}", times + 1);
-        return;
-    }
-    lines.push(Line { mark, stamp: Some(step.stamp), text, note: false, held: news });
-}
-
-/// How many times `line` says `text` already.
-fn repeats(line: &str, text: &str) -> Option<u32> {
-    match line.strip_prefix(text)? {
-        "" => Some(1),
-        rest => rest.strip_prefix(" ×")?.parse().ok(),
-    }
 }
 
 /// Leaves a trace of operations that are not shown.
@@ -146,23 +124,6 @@ fn elide(lines: &mut Vec<Line>, elided: &mut Vec<&Step>) {
     lines.push(Line { mark: None, stamp, text, note: false, held: String::new() });
 }
 
-/// Whether a step is worth a line by itself. Taking locks and looking at something is implied by what is done next, and
-/// what is done to counters of users is housekeeping. The words are those of [`Step::op`] and [`Step::object`].
-fn matters(step: &Step) -> bool {
-    const QUIET: &[&str] = &[
-        "begin",
-        "mutex_lock ",
-        "spin_lock ",
-        "down_read ",
-        "queue for down_write ",
-        "down_write ",
-        "read ",
-        "look at ",
-    ];
-    const HOUSEKEEPING: &[&str] = &["mm_users", "folio lock", "tlb_seq", "range.refcount"];
-    !QUIET.iter().any(|quiet| step.op.starts_with(quiet)) && !HOUSEKEEPING.contains(&step.object.as_str())
-}
-
 /// The last two parts of a path.
 pub(super) fn short(file: &str) -> &str {
     file.rmatch_indices(['/', '\\']).nth(1).map_or(file, |(i, _)| &file[i + 1..])
@@ -178,23 +139,17 @@ mod tests {
     }
 
     #[test]
-    fn locks_are_counted_and_everything_else_is_shown() {
+    fn steps_without_a_word_are_counted() {
         let steps = [
             step(0, 0, "down_write svm_lock", &["svm_lock(w)"], &[]),
             step(1, 0, "down_read mmap_lock", &["svm_lock(w)", "mmap_lock(r)"], &[]),
             step(2, 0, "change gpu_pt 0x200", &["svm_lock(w)"], &["range mapped"]),
         ];
-        let lines = lines(&steps, Marks::default(), false);
-        assert_eq!(texts(&lines), ["· 2 steps", "change gpu_pt 0x200", "range mapped"]);
-        assert_eq!(lines[1].held, "svm_lock(w)", "what is held where the driver speaks");
-    }
-
-    #[test]
-    fn looking_and_housekeeping_are_not_shown() {
-        let mut put = step(1, 0, "write mm_users", &[], &[]);
-        put.object = "mm_users".to_owned();
-        let steps = [step(0, 0, "look at page table 0x200", &[], &[]), put, step(2, 0, "gc_work starts", &[], &[])];
-        assert_eq!(texts(&lines(&steps, Marks::default(), false)), ["· 2 steps", "gc_work starts"]);
+        let short = lines(&steps, Marks::default(), false);
+        assert_eq!(texts(&short), ["· 2 steps", "range mapped"]);
+        assert_eq!(short[1].held, "svm_lock(w)", "what is held where the driver speaks");
+        assert_eq!(short[1].stamp, Some(Stamp(2)), "and which event it was");
+        assert_eq!(lines(&steps, Marks::default(), true).len(), 4, "but not when everything is wanted");
     }
 
     #[test]
@@ -210,13 +165,6 @@ mod tests {
     fn a_block_of_locks_alone_says_where_the_actor_was() {
         let steps = [step(0, 0, "mutex_lock a", &["a"], &[]), step(1, 0, "read x", &["a"], &[])];
         assert_eq!(texts(&lines(&steps, Marks::default(), false)), ["mutex_lock a", "read x"]);
-    }
-
-    #[test]
-    fn the_same_operation_over_and_over_is_one_line() {
-        let steps: Vec<Step> = (0..4).map(|i| step(i, 0, "change gpu_pt 0x200", &[], &[])).collect();
-        assert_eq!(texts(&lines(&steps, Marks::default(), false)), ["change gpu_pt 0x200 ×4"]);
-        assert_eq!(lines(&steps, Marks::default(), true).len(), 4, "but not when everything is wanted");
     }
 
     #[test]

@@ -47,8 +47,7 @@ impl<L: Lab> World<L> {
     /// Builds the machine, maps the regions and opens the driver on each GPU.
     pub fn build(scenario: Rc<Scenario>, design: Design) -> Rc<Self> {
         let memory = Memory::new();
-        let options =
-            sim_mm::Options { thp: scenario.regions.iter().any(|r| r.thp), immortal: !exits(&scenario) };
+        let options = sim_mm::Options { thp: scenario.regions.iter().any(|r| r.thp), immortal: !exits(&scenario) };
         let mm = AddressSpace::new(&memory, 0, options).expect("nothing fails before the race");
         let kfd = Kfd::new(|mm: &AddressSpace<L>| mm.id() == 0);
         let span = scenario.regions.iter().fold(Pages::EMPTY, |hull, r| hull.hull(&r.bytes.pages()));
@@ -187,9 +186,8 @@ fn exits(scenario: &Scenario) -> bool {
 /// The actors that some operation waits for.
 fn awaited(scenario: &Scenario) -> Vec<String> {
     let ops = scenario.threads.iter().flat_map(|t| &t.ops).chain(scenario.waves.iter().flat_map(|w| &w.ops));
-    let mut names: Vec<String> = ops
-        .filter_map(|op| if let OpKind::After { actor } = &op.kind { Some(actor.clone()) } else { None })
-        .collect();
+    let mut names: Vec<String> =
+        ops.filter_map(|op| if let OpKind::After { actor } = &op.kind { Some(actor.clone()) } else { None }).collect();
     names.sort();
     names.dedup();
     names

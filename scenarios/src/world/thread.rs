@@ -192,7 +192,10 @@ pub(crate) fn check_answers<L: Lab>(area: &Area, checks: &[Attr], answers: &[(u3
     for (check, answer) in checks.iter().zip(answers) {
         if !check.matches(*answer) {
             let (kind, value) = *answer;
-            wrong::<L>(format!("GET_ATTR {}: asked about {check:?}, answered type {kind} value {value:#x}", area.bytes));
+            wrong::<L>(format!(
+                "GET_ATTR {}: asked about {check:?}, answered type {kind} value {value:#x}",
+                area.bytes
+            ));
         }
     }
 }
