@@ -238,12 +238,15 @@ fn prepare(config: &Config, chooser: Chooser) {
     });
 }
 
+/// Is told now and then how far a search is.
+pub type Progress = Box<dyn FnMut(&Stats)>;
+
 /// Searches `program`. `stop` is looked at after each execution; `progress` is told now and then.
 pub fn explore(
     program: &dyn Program,
     config: &Config,
     stop: Option<&AtomicBool>,
-    mut progress: Option<Box<dyn FnMut(&Stats)>>,
+    mut progress: Option<Progress>,
 ) -> Outcome {
     let chooser = match config.strategy {
         Strategy::Exhaustive { preemptions, reduction } => Chooser::Exhaustive {

@@ -18,8 +18,8 @@ pub mod trace;
 pub use engine::clock::MAX_ACTORS;
 pub use engine::record::{Step, Timeline};
 pub use explore::{
-    Config, DoesNotFit, End, Execution, Failure, Launch, Limits, Outcome, Program, Schedule, Stats, Strategy, explore,
-    replay,
+    Config, DoesNotFit, End, Execution, Failure, Launch, Limits, Outcome, Program, Progress, Schedule, Stats, Strategy,
+    explore, replay,
 };
 pub use on_loom::Loom;
 pub use shrink::shrink;

@@ -3,7 +3,7 @@
 use crate::lang::{Answer, Design, Explore, Scenario, StrategyHint, parse};
 use crate::world::ScenarioProgram;
 use interleave::trace::{TraceError, TraceFile};
-use interleave::{Config, End, Failure, Limits, Outcome, Stats, Strategy, Timeline};
+use interleave::{Config, End, Failure, Limits, Outcome, Progress, Stats, Strategy, Timeline};
 use model::platform::Plant;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -101,7 +101,7 @@ pub fn check_scenario(
     design: Design,
     options: &CheckOptions,
     stop: &Arc<AtomicBool>,
-    progress: Option<Box<dyn FnMut(&Stats)>>,
+    progress: Option<Progress>,
 ) -> CheckResult {
     let program = ScenarioProgram::new(scenario, design);
     let plants: Vec<Plant> = scenario.plants.iter().chain(&options.plants).copied().collect();

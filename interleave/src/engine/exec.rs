@@ -346,8 +346,8 @@ impl Exec {
         }
         // A last resort is nobody's choice: round robin.
         let choice = if late {
-            // Nothing else can happen here, as at the end of a path.
-            self.see_blocked(runnable);
+            // Nothing else can happen here, as at the end of a path. Whoever is late now may have been early before.
+            self.see_blocked(0);
             let actor = self.round_robin(runnable);
             self.chooser.allows_late(actor, depth).then_some(actor)
         } else {
