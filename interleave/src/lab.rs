@@ -82,7 +82,8 @@ pub trait Gate: Sized {
     fn wait_until(&self, value: u64);
 }
 
-/// A point in the running execution: the index of an event. Orders events of one execution only.
+/// A point in the running execution: the number of an event, from 1; 0 is the setup. Orders events of one execution
+/// only.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Stamp(pub u32);
 

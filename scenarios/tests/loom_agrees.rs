@@ -30,9 +30,10 @@ fn both(what: &str, scenario: &Scenario, design: Design, plants: &[Plant], worke
         design,
         plants,
         worker,
-        LoomBounds { preemptions: Some(2), executions: Some(100_000), ..LoomBounds::default() },
+        LoomBounds { preemptions: Some(3), executions: Some(100_000), ..LoomBounds::default() },
     );
     assert!(!matches!(loom, LoomOutcome::Unfinished { .. }), "{what}: {loom}");
+    println!("{what} under {design}: loom {loom}");
     assert_eq!((ours, loom.holds()), (holds, holds), "{what} under {design} with {plants:?}: loom says {loom}");
 }
 
@@ -58,6 +59,16 @@ fn two_set_attrs_race_on_tree_and_mapping() {
 }
 
 #[test]
+fn three_actors_set_attr_against_migration_and_a_worker() {
+    let s = scenario(
+        "thread \"ioctl\" { set-attr \"buf\" access=\"enable\" }\n\
+         thread \"kernel\" { migrate \"buf\" }",
+    );
+    both("fixed", &s, Design::Hardened, &[], true, true);
+    both("planted", &s, Design::Hardened, &[Plant::SkipPagesValid], true, false);
+}
+
+#[test]
 fn three_actors_set_attr_against_munmap_and_a_worker() {
     let s = scenario(
         "thread \"ioctl\" { set-attr \"buf\" access=\"enable\" }\n\
@@ -65,4 +76,6 @@ fn three_actors_set_attr_against_munmap_and_a_worker() {
     );
     both("posted", &s, Design::PocV1, &[], true, true);
     both("fixed", &s, Design::Hardened, &[], true, true);
+    // Without its check of the pages the driver is saved by `get_pages`, which looks at `unmapped` first.
+    both("planted", &s, Design::Hardened, &[Plant::SkipPagesValid], true, true);
 }

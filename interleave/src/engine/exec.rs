@@ -239,9 +239,9 @@ impl Exec {
         }
     }
 
-    /// The event that happens now.
+    /// The event that happens now, counted from 1; 0 in setup.
     pub(crate) fn stamp(&self) -> Stamp {
-        Stamp(self.depth.saturating_sub(1) as u32)
+        Stamp(self.depth as u32)
     }
 
     fn at_once(&mut self, op: &Op) {
@@ -471,7 +471,7 @@ impl Exec {
             mix(self.canonical(op.object), mix(op.span.first, op.span.last)),
         );
         if let Some(recorder) = &mut self.recorder {
-            recorder.event(actor, op, self.places[actor as usize], &self.objects, &self.items, self.depth - 1);
+            recorder.event(actor, op, self.places[actor as usize], &self.objects, &self.items, self.depth);
         }
         self.watch_progress(actor, late);
     }

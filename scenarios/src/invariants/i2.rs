@@ -37,7 +37,7 @@ pub fn entries_are_right<L: Lab>(world: &World<L>, device: &Device<L>) {
                 "page {page:#x} is mapped {:?} on {}, its attributes ({:?}) and VMA say {want:?}",
                 entry.flags, device.name, attrs.flags
             );
-            fail::<L>(Invariant::I2, what, since);
+            fail::<L>(Invariant::I2, what, device.promises.last_but_one(page));
         }
     }
 }

@@ -19,6 +19,8 @@ struct Slot {
     promised: Option<Stamp>,
     /// When the application last began to take this page back.
     taken_back: Option<Stamp>,
+    /// When a SET_ATTR on it last returned 0, and when the one before that did.
+    returned: [Option<Stamp>; 2],
     /// Whether some SET_ATTR asked for a read-only mapping and none has taken that back.
     read_only: bool,
 }
@@ -60,6 +62,21 @@ impl Promises {
             slot.promised = None;
             slot.taken_back = Some(now);
         });
+    }
+
+    /// A SET_ATTR on the pages has returned 0, whatever it asked for.
+    pub fn returned(&self, pages: Pages, now: Stamp) {
+        self.each(pages, |slot| slot.returned = [Some(now), slot.returned[0]]);
+    }
+
+    /// When the last SET_ATTR but one on `page` returned 0, or the last when there was only one.
+    pub fn last_but_one(&self, page: u64) -> Option<Stamp> {
+        let [last, before] = if self.span.contains(page) {
+            self.slots.borrow()[(page - self.span.first) as usize].returned
+        } else {
+            [None, None]
+        };
+        before.or(last)
     }
 
     /// A SET_ATTR begins to make the pages read-only for the GPU.

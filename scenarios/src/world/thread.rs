@@ -129,6 +129,9 @@ impl<L: Lab> World<L> {
         if result.is_ok() && matches!(access, Some(Access::Enable | Access::InPlace)) {
             device.promises.promise(pages, began, L::stamp());
         }
+        if result.is_ok() {
+            device.promises.returned(pages, L::stamp());
+        }
         if result.is_ok() && read_only == Some(false) {
             device.promises.allow_writes(pages);
         }
