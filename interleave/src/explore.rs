@@ -330,8 +330,12 @@ pub fn replay(program: &dyn Program, config: &Config, schedule: &Schedule) -> Re
     let ended = run_once(program);
     let (timeline, depth) = with(|exec| {
         let recorder = exec.recorder.take().unwrap_or_default();
-        let timeline =
-            Timeline { actors: exec.names.clone(), steps: recorder.steps, violation: None, event_hash: exec.hash };
+        let timeline = Timeline {
+            actors: exec.names.clone(),
+            steps: recorder.steps,
+            violation: None,
+            event_hash: exec.event_hash(),
+        };
         (timeline, exec.depth)
     });
     match ended {
@@ -357,7 +361,7 @@ fn failure_of(exec: &Exec, violation: Violation) -> Failure {
         violation,
         events: exec.depth as u32,
         context_switches: schedule.context_switches(),
-        event_hash: exec.hash,
+        event_hash: exec.event_hash(),
         schedule,
     }
 }
@@ -375,17 +379,15 @@ fn run_once(program: &dyn Program) -> Ended {
             return Ended::Badly(violation_of(payload.as_ref()));
         }
     };
-    let mut actors: Vec<Option<Actor>> = Vec::new();
+    let mut actors: Vec<Option<Actor>> = Vec::with_capacity(launch.actors.len());
+    for (name, body) in launch.actors {
+        with(|exec| exec.add_actor(name, false));
+        actors.push(Some(Actor::new(body)));
+    }
     with(|exec| {
-        for (name, _) in &launch.actors {
-            exec.add_actor(name.clone(), false);
-        }
         exec.add_workers();
         exec.mode = Mode::Running;
     });
-    for (_, body) in launch.actors {
-        actors.push(Some(Actor::new(body)));
-    }
     let mut next = with(Exec::pick);
     while let Next::Run(actor) = next {
         with(|exec| exec.current = actor);

@@ -73,10 +73,7 @@ pub(crate) struct Exec {
     /// Events that are only done again, from the previous execution.
     pub(crate) replayed: usize,
     pub(crate) chooser: Chooser,
-    pub(crate) hash: u64,
     pub(crate) races: u64,
-    /// Scratch space of the race lookup.
-    pub(super) seen: Vec<usize>,
     pub(crate) violation: Option<Violation>,
     pub(crate) recorder: Option<Recorder>,
 
@@ -175,9 +172,7 @@ impl Exec {
             depth: 0,
             replayed: 0,
             chooser: Chooser::First,
-            hash: 0,
             races: 0,
-            seen: Vec::new(),
             violation: None,
             recorder: None,
             planted: 0,
@@ -209,7 +204,6 @@ impl Exec {
         self.last_late = NOBODY;
         self.late_in_a_row = [0; MAX_ACTORS];
         self.depth = 0;
-        self.hash = 0;
         self.violation = None;
     }
 
@@ -400,7 +394,7 @@ impl Exec {
                 let mut at = previous;
                 while at != 0 {
                     let frame = &self.frames[at as usize - 1];
-                    if dependent(&frame.op, &op) {
+                    if clock.lane(frame.actor) < frame.index && dependent(&frame.op, &op) {
                         clock.join(&frame.clock);
                     }
                     at = frame.previous;
@@ -466,17 +460,26 @@ impl Exec {
             _ => {}
         }
         self.depth += 1;
-        self.hash = mix(
-            mix(self.hash, u64::from(actor) << 8 | op.kind as u64),
-            mix(self.canonical(op.object), mix(op.span.first, op.span.last)),
-        );
         if let Some(recorder) = &mut self.recorder {
             recorder.event(actor, op, self.places[actor as usize], &self.objects, &self.items, self.depth);
         }
         self.watch_progress(actor, late);
     }
 
+    /// Hash over every event so far: who, what, where. Names objects by who created them, so that it is the same on
+    /// every machine.
+    pub(crate) fn event_hash(&self) -> u64 {
+        self.frames[..self.depth].iter().fold(0, |hash, frame| {
+            let (op, actor) = (&frame.op, u64::from(frame.actor));
+            let what = mix(self.canonical(op.object), mix(op.span.first, op.span.last));
+            mix(mix(hash, actor << 8 | op.kind as u64), what)
+        })
+    }
+
     fn watch_progress(&mut self, actor: u8, late: bool) {
+        if !late && self.late_steps == 0 {
+            return;
+        }
         for (other, row) in self.late_in_a_row.iter_mut().enumerate() {
             if other != actor as usize {
                 *row = 0;

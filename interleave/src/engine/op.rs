@@ -72,6 +72,11 @@ impl Kind {
     pub(crate) const fn has_span(self) -> bool {
         matches!(self, Kind::Read | Kind::Write | Kind::Invalidate)
     }
+    /// Whether every earlier operation on its object happens before it: no need to look further back.
+    #[inline]
+    pub(crate) const fn orders_all(self) -> bool {
+        matches!(self, Kind::Lock | Kind::SpinLock | Kind::Store)
+    }
     /// Whether the object is a work item.
     pub(crate) const fn is_work(self) -> bool {
         use Kind::*;

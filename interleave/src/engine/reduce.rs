@@ -9,7 +9,7 @@
 //!   ([`Exec::see_blocked`]);
 //! - a race that cannot be turned round at its place (a nested hold, a queued writer) must not hide an earlier one.
 
-use super::clock::{Actors, MAX_ACTORS};
+use super::clock::{Actors, Clock, MAX_ACTORS};
 use super::exec::Exec;
 use super::op::{Kind, NO_OBJECT, Op, dependent};
 
@@ -121,14 +121,19 @@ impl Exec {
             }
         }
         let mut at = self.objects[op.object as usize].last as usize;
-        // Events that `op` is ordered after through the object itself.
-        let mut seen: Vec<usize> = std::mem::take(&mut self.seen);
-        seen.clear();
+        // What is before those events on the object that `op` comes after: their races stand for it.
+        let mut covered = Clock::ZERO;
         while at != 0 {
             let index = at - 1;
             let frame = &self.frames[index];
             at = frame.previous as usize;
-            if frame.actor == actor || !dependent(&frame.op, op) || (idle && !frame.unqueued) {
+            if frame.actor == actor {
+                if frame.op.kind.orders_all() {
+                    break;
+                }
+                continue;
+            }
+            if !dependent(&frame.op, op) || (idle && !frame.unqueued) {
                 continue;
             }
             let other = frame.actor;
@@ -141,13 +146,15 @@ impl Exec {
             if !ordered && since.lane(other) >= number {
                 continue;
             }
-            let covered = || seen.iter().any(|&later| self.frames[later].clock.lane(other) >= number);
-            if !ordered && !covered() && !self.turn_round(index, actor, op, depth) {
+            let (before, last) = (frame.clock, frame.op.kind.orders_all());
+            if !ordered && covered.lane(other) < number && !self.turn_round(index, actor, op, depth) {
                 continue;
             }
-            seen.push(index);
+            if last {
+                break;
+            }
+            covered.join(&before);
         }
-        self.seen = seen;
     }
 
     /// Wants, at event `earlier`, somebody who starts an execution in which `op` comes before it. False when there is no

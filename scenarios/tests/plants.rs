@@ -1,0 +1,39 @@
+//! Bugs planted in the driver that holds are found, by the scenario that is about them.
+
+use interleave::lab::Invariant;
+use model::platform::Plant;
+use scenarios::cli::load_corpus;
+use scenarios::lang::{Design, Scenario};
+use scenarios::run::{CheckOptions, CheckVerdict, check_scenario};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+fn falls(scenario: &Scenario, plants: &[Plant]) -> Option<Invariant> {
+    let options = CheckOptions { plants: plants.to_vec(), ..CheckOptions::default() };
+    let never = Arc::new(AtomicBool::new(false));
+    match check_scenario(scenario, Design::Hardened, &options, &never, None).verdict {
+        CheckVerdict::Violated(finding) => Some(finding.failure.violation.invariant),
+        CheckVerdict::Holds { exhausted } => {
+            assert!(exhausted, "{}: small enough to finish", scenario.name);
+            None
+        }
+        CheckVerdict::Interrupted => unreachable!("nobody interrupts"),
+    }
+}
+
+#[test]
+fn each_planted_bug_is_found_where_it_matters_and_nothing_without() {
+    let corpus = load_corpus().expect("the corpus parses");
+    let scenario = |name: &str| corpus.iter().find(|s| s.name == name).expect("in the corpus");
+    for (plant, name) in [
+        (Plant::SkipPagesValid, "set-attr-vs-migration"),
+        (Plant::SkipReadRetry, "set-attr-vs-migration"),
+        (Plant::SkipTlbFlush, "munmap-under-the-gpu"),
+    ] {
+        assert_eq!(falls(scenario(name), &[]), None, "{name} without a planted bug");
+        let fell = falls(scenario(name), &[plant]);
+        assert!(fell.is_some(), "{} is not found by {name}", plant.name());
+        println!("{}: {name} sees {} fall", plant.name(), fell.expect("just asserted"));
+    }
+    assert_eq!(Plant::ALL.len(), 3, "a new plant needs a scenario here");
+}
