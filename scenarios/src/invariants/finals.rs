@@ -12,7 +12,10 @@ pub(super) fn check<L: Lab>(world: &World<L>) {
             FinalKind::Mapped { gpu, area, except } => mapped(world, gpu, area, except, true),
             FinalKind::Unmapped { gpu, area } => mapped(world, gpu, area, &[], false),
             FinalKind::Value { area, one_of } => {
-                let found = world.mm.peek_word(area.bytes.start).unwrap_or(0);
+                let Some(found) = world.mm.peek_word(area.bytes.start) else {
+                    let what = format!("{:#x} is not mapped at rest", area.bytes.start);
+                    fail::<L>(Invariant::I10, what, None);
+                };
                 if !one_of.contains(&found) {
                     let what = format!("{:#x} holds {found} at rest, expected one of {one_of:?}", area.bytes.start);
                     fail::<L>(Invariant::I10, what, None);
@@ -40,7 +43,7 @@ fn mapped<L: Lab>(world: &World<L>, gpu: &str, area: &Area, except: &[Area], ins
     for page in area.bytes.pages().first..=area.bytes.pages().last {
         let at: Bytes = model::units::Pages::new(page, page).bytes();
         let want = inside && !except.iter().any(|e| e.bytes.overlaps(&at));
-        if device.vm.pte(page).is_valid() != want {
+        if device.vm.reaches(page).is_some_and(|reach| reach.live) != want {
             let what = format!("at rest page {page:#x} is {}mapped on {gpu}", if want { "not " } else { "" });
             fail::<L>(Invariant::I11, what, None);
         }

@@ -15,7 +15,16 @@ pub fn entries_are_right<L: Lab>(world: &World<L>, device: &Device<L>) {
         let Some(vma) = world.mm.peek_vma(page << PAGE_SHIFT) else {
             fail::<L>(Invariant::I2, format!("page {page:#x} has a valid entry on {} and no VMA", device.name), since);
         };
-        let Some(reach) = device.vm.reaches(page).filter(|reach| reach.live) else { continue };
+        let Some(reach) = device.vm.reaches(page).filter(|reach| reach.live) else {
+            if device.vm.running() {
+                let what = format!(
+                    "at rest queues of {} run, and the entry of page {page:#x} leads through a DMA mapping that was revoked",
+                    device.name
+                );
+                fail::<L>(Invariant::I1, what, device.vm.dma_target(entry.addr).and_then(|target| target.unmapped_at));
+            }
+            continue;
+        };
         let on_cpu = world.mm.peek_mapped(page);
         if on_cpu.map(|(pfn, _)| pfn) != Some(reach.pfn) {
             let what = format!(

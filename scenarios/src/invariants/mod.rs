@@ -1,7 +1,8 @@
 //! The invariants that need to see the whole world, one file each. The others are seen where they fall: I3 and I4 in the
 //! frames and object caches, I5 underflows in the counters, I8 and I9 in the scheduler.
 //!
-//! Checks take no locks and are no scheduling points. Each is a claim about the world at one moment.
+//! Checks are no scheduling points: while actors run they take no locks, and at rest nothing contends for those they take.
+//! Each is a claim about the world at one moment.
 
 pub mod i1;
 pub mod i2;
@@ -21,14 +22,18 @@ pub fn at_rest<L: Lab>(world: &World<L>) {
     for device in &world.gpus {
         if device.exists() {
             i9::structures_are_well_formed(device);
-            i6::nothing_is_left(device);
-            i5::counters_balance(world, device);
+            i6::nothing_is_left(world, device);
+            i5::counters_balance(device);
+        }
+        if device.is_finished() {
+            i5::nothing_is_mapped_after_fini(device);
         }
         if device.is_open() {
             i7::promises_are_kept(world, device);
             i2::entries_are_right(world, device);
         }
     }
+    i5::stops_balance(world);
     finals::check(world);
 }
 

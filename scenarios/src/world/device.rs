@@ -1,7 +1,7 @@
 //! One GPU of the machine with the SVM instance of its compute VM.
 
 use super::platform::Simulated;
-use super::promise::Promises;
+use super::promise::{Change, Promises};
 use super::thread::UserArray;
 use crate::lang::{Design, GpuDecl};
 use interleave::lab::{Invariant, Lab, Stamp, Violation};
@@ -107,14 +107,15 @@ impl<L: Lab> Device<L> {
 
     /// The DRM file is closed: from here on nobody counts on the pages.
     pub(super) fn close(&self) {
-        self.promises.take_back(Pages::new(0, u64::MAX), L::stamp());
+        // For good: nobody counts on the pages from here on.
+        let _ = self.promises.begin(Change::TAKE_BACK, self.promises.span());
         self.svm().close();
         self.closed.set(Some(L::stamp()));
     }
 
     /// The VM is torn down and the instance's first reference dropped.
     pub(super) fn fini(&self) {
-        self.promises.take_back(Pages::new(0, u64::MAX), L::stamp());
+        let _ = self.promises.begin(Change::TAKE_BACK, self.promises.span());
         self.svm().fini();
         self.finished.set(true);
         self.closed.set(Some(L::stamp()));

@@ -13,7 +13,7 @@ mod wave;
 pub use device::Device;
 pub use platform::Simulated;
 pub use program::ScenarioProgram;
-pub use promise::Promises;
+pub use promise::{Change, Promises};
 pub use second_opinion::check_with_loom;
 
 pub(crate) use thread::check_answers;
@@ -146,7 +146,9 @@ impl<L: Lab> World<L> {
         let device = &self.gpus[entry.client.0 as usize];
         let done = device.svm().mmu_invalidate(entry.cookie, event, seq);
         if done {
-            invariants::i1::after_callback(device, event);
+            let window = self.mm.notifiers().into_iter().find(|view| view.entry == entry);
+            let bytes = window.map_or(event.bytes, |view| event.bytes.clip(&view.bytes));
+            invariants::i1::after_callback(device, &MmuEvent { bytes, ..*event });
         }
         done
     }
@@ -154,6 +156,11 @@ impl<L: Lab> World<L> {
     /// The device called `gpu`; the parser has made sure that there is one.
     pub fn device(&self, gpu: &str) -> &Device<L> {
         self.gpus.iter().find(|d| d.name == gpu).expect("the parser resolves GPU names")
+    }
+
+    /// Whether the process has ended.
+    pub fn exited(&self) -> bool {
+        self.mm.mm_users() == 0
     }
 
     fn finished(&self, actor: &str) -> Option<&L::Gate> {

@@ -17,12 +17,34 @@ pub struct Promises {
 struct Slot {
     /// When the SET_ATTR returned that promised this page.
     promised: Option<Stamp>,
-    /// When the application last began to take this page back.
+    /// When the application last finished taking this page back.
     taken_back: Option<Stamp>,
+    /// Calls under way that change what the page may be used for; meanwhile nothing can be counted on.
+    changing: u32,
+    /// Whether writes are not part of the promise: some SET_ATTR asked for a read-only mapping.
+    read_only: bool,
+    /// When one last finished asking for that.
+    forbidden: Option<Stamp>,
     /// When a SET_ATTR on it last returned 0, and when the one before that did.
     returned: [Option<Stamp>; 2],
-    /// Whether some SET_ATTR asked for a read-only mapping and none has taken that back.
-    read_only: bool,
+}
+
+/// A call that takes pages back, or changes what they may be used for.
+#[derive(Clone, Copy)]
+#[must_use = "say when the call has returned"]
+pub struct Change {
+    pages: Pages,
+    takes_back: bool,
+    forbids_writes: bool,
+}
+
+impl Change {
+    /// An munmap, a MAP_FIXED mapping, a NO_ACCESS request: the pages are the application's no longer.
+    pub const TAKE_BACK: Change = Change { pages: Pages::EMPTY, takes_back: true, forbids_writes: false };
+    /// A SET_ATTR that asks for read-only entries.
+    pub const FORBID_WRITES: Change = Change { pages: Pages::EMPTY, takes_back: false, forbids_writes: true };
+    /// An mprotect: the promise stands, but until the call has returned nobody can say what is allowed.
+    pub const REPROTECT: Change = Change { pages: Pages::EMPTY, takes_back: false, forbids_writes: false };
 }
 
 impl Promises {
@@ -46,21 +68,56 @@ impl Promises {
         slots[from..from + inside.count() as usize].iter_mut().for_each(&mut f);
     }
 
-    /// A SET_ATTR that ran from `began` to `now` has returned 0 with access. Pages that were taken back meanwhile are
-    /// not promised.
+    fn slot(&self, page: u64) -> Slot {
+        if !self.span.contains(page) {
+            return Slot::default();
+        }
+        self.slots.borrow()[(page - self.span.first) as usize]
+    }
+
+    /// A call that changes `pages` begins.
+    pub fn begin(&self, change: Change, pages: Pages) -> Change {
+        self.each(pages, |slot| {
+            slot.changing += 1;
+            slot.read_only |= change.forbids_writes;
+            if change.takes_back {
+                slot.promised = None;
+            }
+        });
+        Change { pages, ..change }
+    }
+
+    /// The call has returned.
+    pub fn end(&self, change: Change, now: Stamp) {
+        self.each(change.pages, |slot| {
+            slot.changing -= 1;
+            if change.takes_back {
+                slot.promised = None;
+                slot.taken_back = Some(now);
+            }
+            if change.forbids_writes {
+                slot.read_only = true;
+                slot.forbidden = Some(now);
+            }
+        });
+    }
+
+    /// A SET_ATTR that ran from `began` to `now` has returned 0 with access. Pages that were taken back meanwhile, or
+    /// are being taken back, are not promised.
     pub fn promise(&self, pages: Pages, began: Stamp, now: Stamp) {
         self.each(pages, |slot| {
-            if slot.taken_back.is_none_or(|at| at < began) {
+            if slot.changing == 0 && slot.taken_back.is_none_or(|at| at <= began) {
                 slot.promised = Some(now);
             }
         });
     }
 
-    /// The application begins to unmap the pages or to withdraw the access.
-    pub fn take_back(&self, pages: Pages, now: Stamp) {
+    /// A SET_ATTR that ran from `began` has returned 0 and made the pages writable for the GPU.
+    pub fn allow_writes(&self, pages: Pages, began: Stamp) {
         self.each(pages, |slot| {
-            slot.promised = None;
-            slot.taken_back = Some(now);
+            if slot.changing == 0 && slot.forbidden.is_none_or(|at| at <= began) {
+                slot.read_only = false;
+            }
         });
     }
 
@@ -71,41 +128,26 @@ impl Promises {
 
     /// When the last SET_ATTR but one on `page` returned 0, or the last when there was only one.
     pub fn last_but_one(&self, page: u64) -> Option<Stamp> {
-        let [last, before] = if self.span.contains(page) {
-            self.slots.borrow()[(page - self.span.first) as usize].returned
-        } else {
-            [None, None]
-        };
+        let [last, before] = self.slot(page).returned;
         before.or(last)
-    }
-
-    /// A SET_ATTR begins to make the pages read-only for the GPU.
-    pub fn forbid_writes(&self, pages: Pages) {
-        self.each(pages, |slot| slot.read_only = true);
-    }
-
-    /// A SET_ATTR has made the pages writable for the GPU.
-    pub fn allow_writes(&self, pages: Pages) {
-        self.each(pages, |slot| slot.read_only = false);
     }
 
     /// Whether a promise of `page` is one of writing, too.
     pub fn covers_writes(&self, page: u64) -> bool {
-        self.span.contains(page) && !self.slots.borrow()[(page - self.span.first) as usize].read_only
+        !self.slot(page).read_only
     }
 
-    /// When `page` was promised, if it is.
+    /// When `page` was promised, if it can be counted on now.
     pub fn of(&self, page: u64) -> Option<Stamp> {
-        if !self.span.contains(page) {
-            return None;
-        }
-        self.slots.borrow()[(page - self.span.first) as usize].promised
+        let slot = self.slot(page);
+        slot.promised.filter(|_| slot.changing == 0)
     }
 
-    /// The promised pages with the time of their promise.
+    /// The pages that can be counted on now, with the time of their promise.
     pub fn pages(&self) -> Vec<(u64, Stamp)> {
         let slots = self.slots.borrow();
-        slots.iter().enumerate().filter_map(|(i, s)| Some((self.span.first + i as u64, s.promised?))).collect()
+        let held = slots.iter().enumerate().filter(|(_, slot)| slot.changing == 0);
+        held.filter_map(|(i, slot)| Some((self.span.first + i as u64, slot.promised?))).collect()
     }
 }
 
@@ -116,7 +158,8 @@ mod tests {
     #[test]
     fn a_page_unmapped_during_the_call_is_not_promised() {
         let p = Promises::new(Pages::new(0x10, 0x1f));
-        p.take_back(Pages::new(0x12, 0x12), Stamp(5));
+        let munmap = p.begin(Change::TAKE_BACK, Pages::new(0x12, 0x12));
+        p.end(munmap, Stamp(5));
         p.promise(Pages::new(0x0, 0x13), Stamp(3), Stamp(9));
         assert_eq!(p.of(0x12), None);
         assert_eq!(p.of(0x13), Some(Stamp(9)));
@@ -127,10 +170,45 @@ mod tests {
     #[test]
     fn an_unmap_before_the_call_does_not_prevent_the_promise() {
         let p = Promises::new(Pages::new(0, 3));
-        p.take_back(Pages::new(1, 1), Stamp(2));
+        let munmap = p.begin(Change::TAKE_BACK, Pages::new(1, 1));
+        p.end(munmap, Stamp(2));
         p.promise(Pages::new(0, 3), Stamp(3), Stamp(4));
         assert_eq!(p.pages().len(), 4);
-        p.take_back(Pages::new(0, 0), Stamp(7));
+        let munmap = p.begin(Change::TAKE_BACK, Pages::new(0, 0));
         assert_eq!(p.pages(), [(1, Stamp(4)), (2, Stamp(4)), (3, Stamp(4))]);
+        p.end(munmap, Stamp(8));
+    }
+
+    #[test]
+    fn what_is_being_taken_back_cannot_be_promised() {
+        let p = Promises::new(Pages::new(0, 0));
+        let no_access = p.begin(Change::TAKE_BACK, Pages::new(0, 0));
+        p.promise(Pages::new(0, 0), Stamp(2), Stamp(3));
+        assert_eq!(p.of(0), None, "the withdrawal may still come");
+        p.end(no_access, Stamp(4));
+        assert_eq!(p.of(0), None);
+    }
+
+    #[test]
+    fn during_mprotect_a_promise_is_not_counted_on() {
+        let p = Promises::new(Pages::new(0, 0));
+        p.promise(Pages::new(0, 0), Stamp(1), Stamp(2));
+        let mprotect = p.begin(Change::REPROTECT, Pages::new(0, 0));
+        assert_eq!(p.of(0), None);
+        p.end(mprotect, Stamp(3));
+        assert_eq!(p.of(0), Some(Stamp(2)));
+    }
+
+    #[test]
+    fn writes_are_promised_again_only_by_a_call_that_began_after_they_were_forbidden() {
+        let p = Promises::new(Pages::new(0, 0));
+        let read_only = p.begin(Change::FORBID_WRITES, Pages::new(0, 0));
+        p.allow_writes(Pages::new(0, 0), Stamp(2));
+        assert!(!p.covers_writes(0));
+        p.end(read_only, Stamp(4));
+        p.allow_writes(Pages::new(0, 0), Stamp(3));
+        assert!(!p.covers_writes(0), "the two overlapped: the read-only one may have come last");
+        p.allow_writes(Pages::new(0, 0), Stamp(5));
+        assert!(p.covers_writes(0));
     }
 }

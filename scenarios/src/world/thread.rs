@@ -1,6 +1,7 @@
 //! What CPU threads do: system calls and ioctls, and what they make of the results.
 
-use super::World;
+use super::promise::Change;
+use super::{Device, World};
 use crate::lang::{Access, Area, Attr, Op, OpKind, Prot, RegionKind, Returns, Seen};
 use interleave::lab::{Gate, Invariant, Lab, Violation};
 use model::Errno;
@@ -9,7 +10,7 @@ use model::amdgpu::uapi::{AMDGPU_SVM_OP_GET_ATTR, AMDGPU_SVM_OP_SET_ATTR};
 use model::attr::UapiAttr;
 use model::note;
 use model::platform::VmaFlags;
-use model::units::Bytes;
+use model::units::{Bytes, Pages};
 
 /// `vm_flags` of a region.
 pub(super) fn vma_flags(prot: Prot, kind: RegionKind) -> VmaFlags {
@@ -49,7 +50,7 @@ fn show(result: Result<(), Errno>) -> String {
 }
 
 /// The pages an interval touches, for the ground truth; aligned outwards because a refused call may be unaligned.
-fn touched(bytes: Bytes) -> model::units::Pages {
+fn touched(bytes: Bytes) -> Pages {
     Bytes::new(bytes.start, bytes.end.max(bytes.start + 1)).pages()
 }
 
@@ -60,20 +61,22 @@ impl<L: Lab> World<L> {
             OpKind::SetAttr { gpu, area, attrs, returns } => self.set_attr(gpu, area, attrs, returns),
             OpKind::GetAttr { gpu, area, checks, returns } => self.get_attr(gpu, area, checks, returns),
             OpKind::Munmap { area } => {
-                self.take_back(area.bytes);
-                self.must(op, &Returns::ok(), self.mm.munmap(area.bytes));
+                let result = self.changing(Change::TAKE_BACK, area.bytes, || self.mm.munmap(area.bytes));
+                self.must(op, &Returns::ok(), result);
             }
             OpKind::Mmap { area, prot, populate } => {
-                self.take_back(area.bytes);
                 let flags = vma_flags(*prot, RegionKind::Anon);
-                self.must(op, &Returns::ok(), self.mm.mmap(area.bytes, flags));
+                let result = self.changing(Change::TAKE_BACK, area.bytes, || self.mm.mmap(area.bytes, flags));
+                self.must(op, &Returns::ok(), result);
                 if *populate {
                     self.must(op, &Returns::ok(), self.mm.populate(area.bytes));
                 }
             }
             OpKind::Mprotect { area, prot, returns } => {
                 let flags = vma_flags(*prot, RegionKind::Anon);
-                self.must(op, returns, self.mm.mprotect(area.bytes, flags.read, flags.write));
+                let call = || self.mm.mprotect(area.bytes, flags.read, flags.write);
+                let result = self.changing(Change::REPROTECT, area.bytes, call);
+                self.must(op, returns, result);
             }
             OpKind::Store { area, value, expect } => {
                 let seen = match self.mm.store(area.bytes.start, *value) {
@@ -97,8 +100,11 @@ impl<L: Lab> World<L> {
             OpKind::Close { gpu } => self.device(gpu).close(),
             OpKind::Fini { gpu } => self.device(gpu).fini(),
             OpKind::Exit => {
-                self.take_back(Bytes::new(0, u64::MAX));
-                self.mm.exit();
+                // KFD's release hook runs before the address space goes: its queues are destroyed, not stopped.
+                self.changing(Change::TAKE_BACK, Bytes::new(0, u64::MAX), || {
+                    self.kfd.release();
+                    self.mm.exit();
+                });
             }
             OpKind::Read { .. } | OpKind::Write { .. } => unreachable!("the parser keeps GPU accesses in waves"),
         }
@@ -109,20 +115,19 @@ impl<L: Lab> World<L> {
         let began = L::stamp();
         let access = attrs.iter().rev().find_map(|a| if let Attr::Access(access) = a { Some(*access) } else { None });
         let pages = touched(area.bytes);
-        if access == Some(Access::None) {
-            device.promises.take_back(pages, began);
-        }
         let read_only = attrs.iter().rev().find_map(|a| match a {
             Attr::Flags { mask, set } if mask & GPU_RO != 0 => Some(*set),
             _ => None,
         });
-        if read_only == Some(true) {
-            device.promises.forbid_writes(pages);
-        }
+        let withdraws = (access == Some(Access::None)).then(|| device.promises.begin(Change::TAKE_BACK, pages));
+        let forbids = (read_only == Some(true)).then(|| device.promises.begin(Change::FORBID_WRITES, pages));
         let mut user = UserArray(attrs.iter().map(|a| uapi(a.uapi())).collect());
         note!(L, "SET_ATTR {} {}", area.bytes, describe(attrs));
         let result = device.ioctl(AMDGPU_SVM_OP_SET_ATTR, area.bytes, &mut user);
         note!(L, "SET_ATTR {} returns {}", area.bytes, show(result));
+        for change in withdraws.into_iter().chain(forbids) {
+            device.promises.end(change, L::stamp());
+        }
         if !returns.allows(result) {
             wrong::<L>(format!("SET_ATTR {} returned {}, which the scenario rules out", area.bytes, show(result)));
         }
@@ -133,7 +138,7 @@ impl<L: Lab> World<L> {
             device.promises.returned(pages, L::stamp());
         }
         if result.is_ok() && read_only == Some(false) {
-            device.promises.allow_writes(pages);
+            device.promises.allow_writes(pages, began);
         }
     }
 
@@ -182,11 +187,15 @@ impl<L: Lab> World<L> {
         }
     }
 
-    /// The application begins to take `bytes` away, on every GPU.
-    fn take_back(&self, bytes: Bytes) {
-        for device in &self.gpus {
-            device.promises.take_back(touched(bytes), L::stamp());
+    /// Makes a call during which nobody can count on `bytes`, on any GPU.
+    fn changing<R>(&self, change: Change, bytes: Bytes, call: impl FnOnce() -> R) -> R {
+        let begin = |device: &Device<L>| device.promises.begin(change, touched(bytes));
+        let changes: Vec<Change> = self.gpus.iter().map(begin).collect();
+        let result = call();
+        for (device, change) in self.gpus.iter().zip(changes) {
+            device.promises.end(change, L::stamp());
         }
+        result
     }
 }
 

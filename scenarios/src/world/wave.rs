@@ -5,7 +5,7 @@ use crate::invariants;
 use crate::lang::{Op, OpKind, Seen};
 use interleave::lab::Lab;
 use model::units::PAGE_SHIFT;
-use sim_gpu::Access;
+use sim_gpu::{Access, FaultKind};
 
 impl<L: Lab> World<L> {
     /// One operation of a wave on `gpu`. False when the wave died of a fault.
@@ -25,6 +25,8 @@ impl<L: Lab> World<L> {
                 Access::Read => Seen::Value(value),
                 Access::Write(_) => Seen::Done,
             },
+            // The process is gone, and its queues with it.
+            Err(fault) if fault.kind == FaultKind::Destroyed => return false,
             Err(_) => {
                 invariants::i7::judge_fault(self, device, addr >> PAGE_SHIFT, matches!(access, Access::Write(_)));
                 Seen::Fault
