@@ -50,11 +50,11 @@ pub enum CheckVerdict {
 }
 
 impl CheckVerdict {
-    /// Whether this is what the scenario says the design answers. True when the scenario says nothing and nothing fell.
-    pub fn is_expected(&self, expected: Option<&Answer>) -> bool {
+    /// Whether this is what the scenario says the design answers. A search that was not exhausted does not refute "holds".
+    pub fn is_expected(&self, expected: &Answer) -> bool {
         match (self, expected) {
-            (CheckVerdict::Holds { .. }, None | Some(Answer::Holds)) => true,
-            (CheckVerdict::Violated(finding), Some(Answer::Violates(list))) => {
+            (CheckVerdict::Holds { .. }, Answer::Holds) => true,
+            (CheckVerdict::Violated(finding), Answer::Violates(list)) => {
                 list.contains(&finding.failure.violation.invariant)
             }
             _ => false,

@@ -20,7 +20,7 @@ fn every_verdict_is_the_expected_one_and_every_trace_replays() {
         for expected in &scenario.verdicts {
             let result = check_scenario(&scenario, expected.design, &options, &never, None);
             let what = format!("{} under {}", scenario.name, expected.design);
-            assert!(result.verdict.is_expected(Some(&expected.answer)), "{what}: expected {:?}", expected.answer);
+            assert!(result.verdict.is_expected(&expected.answer), "{what}: expected {:?}", expected.answer);
             asked += 1;
             match &result.verdict {
                 CheckVerdict::Violated(finding) => {

@@ -68,6 +68,7 @@ pub(super) struct CheckArgs {
     pub(super) depth: u32,
     /// Stops after N executions of each scenario; random and pct need it and take 10000 when it is left out.
     #[arg(long, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) executions: Option<u64>,
     /// Switches on a planted bug, to see it found; may be repeated.
     #[arg(long, value_name = "NAME", value_parser = plants())]

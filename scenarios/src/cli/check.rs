@@ -66,7 +66,7 @@ pub(super) fn check(args: &CheckArgs, terminal: &Terminal, stop: &Arc<AtomicBool
         if let Some(result) = &one.result {
             // an interrupted search has not answered yet, and a planted bug is not what the scenario asks about
             if args.plant.is_empty() && !matches!(result.verdict, CheckVerdict::Interrupted) {
-                one.as_expected = Some(result.verdict.is_expected(one.job.expected()));
+                one.as_expected = one.job.expected().map(|answer| result.verdict.is_expected(answer));
             }
             if let CheckVerdict::Violated(finding) = &result.verdict {
                 match save(&args.traces, &one.job, &args.plant, finding) {
@@ -98,7 +98,12 @@ pub(super) fn check(args: &CheckArgs, terminal: &Terminal, stop: &Arc<AtomicBool
 
 fn exit_code(done: &[Done<'_>], one_design: bool, stop: &AtomicBool) -> u8 {
     let violated = |d: &Done<'_>| matches!(d.result.as_ref().map(|r| &r.verdict), Some(CheckVerdict::Violated(_)));
-    let wrong = if one_design { done.iter().any(violated) } else { done.iter().any(|d| d.as_expected == Some(false)) };
+    // Where the scenario says what must come out, that is what counts; unless one design was asked for.
+    let wrong = |d: &Done<'_>| match d.as_expected {
+        Some(as_expected) if !one_design => !as_expected,
+        _ => violated(d),
+    };
+    let wrong = done.iter().any(wrong);
     if stop.load(Ordering::SeqCst) {
         INTERRUPTED
     } else if wrong {

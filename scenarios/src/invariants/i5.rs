@@ -13,7 +13,8 @@ pub fn stops_balance<L: Lab>(world: &World<L>) {
         let counted = device.vm.quiesce_count();
         if believed != counted {
             let name = &device.name;
-            let what = format!("at rest the driver holds {believed} stops of the queues of {name}, KFD counts {counted}");
+            let what =
+                format!("at rest the driver holds {believed} stops of the queues of {name}, KFD counts {counted}");
             fail::<L>(Invariant::I5, what, device.vm.queues_changed_at());
         }
     }
@@ -24,13 +25,15 @@ pub fn stops_balance<L: Lab>(world: &World<L>) {
 pub fn counters_balance<L: Lab>(device: &Device<L>) {
     let inspect = device.svm().inspect();
     if device.is_open() && inspect.evicted_ranges() != 0 && !inspect.queues_stopped() {
-        let what = format!("at rest {} evictions are counted on {}, whose queues run", inspect.evicted_ranges(), device.name);
+        let what =
+            format!("at rest {} evictions are counted on {}, whose queues run", inspect.evicted_ranges(), device.name);
         fail::<L>(Invariant::I5, what, None);
     }
     for range in inspect.ranges() {
         let holders = 1 + u64::from(range.in_queue);
         if range.references != holders {
-            let what = format!("at rest range {} has {} references for {holders} holders", range.bytes, range.references);
+            let what =
+                format!("at rest range {} has {} references for {holders} holders", range.bytes, range.references);
             fail::<L>(Invariant::I5, what, None);
         }
     }

@@ -89,13 +89,15 @@ pub fn story(story: &Story<'_>, page: &Page) -> String {
     out
 }
 
-/// One of the two events, with its place in the code.
+/// One of the two events: what came of it in the code's own words, then the operation and its place.
 fn event(timeline: &Timeline, mark: char, stamp: Stamp, page: &Page) -> String {
     let Some(step) = timeline.steps.iter().find(|s| s.stamp == stamp) else { return String::new() };
     let actor = timeline.actors.get(step.actor).map_or("?", String::as_str);
-    let held = if step.held.is_empty() { String::new() } else { format!(" with {}", step.held.join(" ")) };
-    let said = step.notes.last().map_or(String::new(), |note| format!(": {note}"));
-    let text = format!("event {}, {actor}: {}{held} at {}:{}{said}", stamp.0, step.op, step.file, step.line);
+    let op = format!("{} at {}:{}", step.op, step.file, step.line);
+    let text = match step.notes.last() {
+        Some(note) => format!("{actor}: {note} (event {}, {op})", stamp.0),
+        None => format!("{actor}: {op} (event {})", stamp.0),
+    };
     let line = beside(&format!("{mark} "), 2, &text, page.columns());
     line.replacen(mark, &page.bad(&mark.to_string()), 1)
 }

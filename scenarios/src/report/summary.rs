@@ -57,6 +57,9 @@ pub fn summary(rows: &[Row<'_>], page: &Page) -> String {
     for row in rows {
         let expected = match (row.as_expected, row.result) {
             (None, _) | (_, None) => "-".to_owned(),
+            (Some(true), Some(CheckResult { verdict: CheckVerdict::Holds { exhausted: false }, .. })) => {
+                "not refuted".to_owned()
+            }
             (Some(true), _) => "yes".to_owned(),
             (Some(false), _) => format!("NO: {}", answer_text(row.expected)),
         };

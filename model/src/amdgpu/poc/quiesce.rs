@@ -20,6 +20,7 @@ impl<P: Platform> Svm<P> {
     /// `begin_compute`.
     fn begin_compute(&self) {
         if self.poc.kfd_queues_quiesced.cmpxchg(0, 1) != 0 {
+            note!(P::Kernel, "cmpxchg quiesced 0->1 fails: the queues count as stopped, and are not stopped again");
             return;
         }
         if let Err(e) = self.gpu.quiesce_mm(self.gpusvm.mm()) {
