@@ -76,6 +76,7 @@ impl Shrink<'_> {
         let mut config = self.config.clone();
         config.strategy = Strategy::Exhaustive { preemptions: Some(bound), reduction: false };
         config.limits.executions = Some(most.min(self.left));
+        (config.keep_going, config.count_distinct) = (false, false);
         let outcome = explore(self.program, &config, None, None);
         self.left -= outcome.stats.executions.min(self.left);
         if outcome.end == End::Violated

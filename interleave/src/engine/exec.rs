@@ -1,22 +1,17 @@
 //! The running execution: who wants to do what, who goes next, and what has happened so far.
 
 use super::clock::{Actors, Clock, MAX_ACTORS, mix};
+use super::coroutine;
 use super::frame::Frame;
 use super::object::{NOBODY, Object};
 use super::op::{Kind, NO_OBJECT, ObjectId, Op, dependent};
 use super::record::Recorder;
 use super::strategy::Chooser;
 use super::work::{Item, Queue};
-use super::{coroutine, wait_for};
 use crate::lab::{Invariant, Stamp, Violation};
 use model::platform::Plant;
 use std::cell::RefCell;
 use std::panic::Location;
-
-/// Late steps (barriers) of one execution after which nothing makes progress any more.
-const LATE_STEPS: u32 = 96;
-/// Late steps of one actor in a row, nobody else doing anything, after which it makes no progress.
-const LATE_STEPS_IN_A_ROW: u32 = 12;
 
 /// What primitives mean at the moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,13 +55,13 @@ pub(crate) struct Exec {
     pub(crate) queues: Vec<Queue>,
     /// Virtual time in milliseconds.
     pub(crate) now_ms: u64,
-    retries: [u32; MAX_ACTORS],
-    late_steps: u32,
+    pub(super) retries: [u32; MAX_ACTORS],
+    pub(super) late_steps: u32,
     /// Who had the last late step. Late steps are barriers, so this is the same in all equivalent executions, unlike
     /// who had the last step.
-    last_late: u8,
-    late_in_a_row: [u32; MAX_ACTORS],
-    why_retry: [&'static str; MAX_ACTORS],
+    pub(super) last_late: u8,
+    pub(super) late_in_a_row: [u32; MAX_ACTORS],
+    pub(super) why_retry: [&'static str; MAX_ACTORS],
 
     pub(crate) frames: Vec<Frame>,
     pub(crate) depth: usize,
@@ -361,12 +356,6 @@ impl Exec {
         }
     }
 
-    fn round_robin(&self, among: Actors) -> u8 {
-        let after = if self.last_late == NOBODY { 0 } else { u32::from(self.last_late) + 1 };
-        let later = among.checked_shr(after).unwrap_or(0);
-        if later != 0 { (after + later.trailing_zeros()) as u8 } else { among.trailing_zeros() as u8 }
-    }
-
     /// The pending operation of `actor` happens, for the first time at this place of the search.
     fn happen(&mut self, actor: u8, runnable: Actors, late: bool) {
         let (a, depth) = (actor as usize, self.depth);
@@ -476,63 +465,8 @@ impl Exec {
         })
     }
 
-    fn watch_progress(&mut self, actor: u8, late: bool) {
-        if !late && self.late_steps == 0 {
-            return;
-        }
-        for (other, row) in self.late_in_a_row.iter_mut().enumerate() {
-            if other != actor as usize {
-                *row = 0;
-            }
-        }
-        if !late {
-            return;
-        }
-        self.late_steps += 1;
-        self.last_late = actor;
-        let row = &mut self.late_in_a_row[actor as usize];
-        *row += 1;
-        if *row > LATE_STEPS_IN_A_ROW || self.late_steps > LATE_STEPS {
-            let why = match self.pending[actor as usize].kind {
-                Kind::WorkStart => "its timer expires and it arms it again",
-                _ => self.why_retry[actor as usize],
-            };
-            let what = format!(
-                "{} retries without end ({why}), nobody else can run, nothing changes",
-                self.names[actor as usize]
-            );
-            self.set_violation(Violation::new(Invariant::I6, what, None));
-        }
-    }
-
     fn canonical(&self, object: ObjectId) -> u64 {
         self.objects.get(object as usize).map_or(u64::MAX, |o| o.canonical)
-    }
-
-    fn nothing_runs(&mut self) -> Next {
-        let stuck = |actor: &usize| {
-            let op = &self.pending[*actor];
-            let idle = op.kind == Kind::WorkStart && self.daemons & (1 << actor) != 0;
-            op.kind != Kind::Done && !idle
-        };
-        let stuck: Vec<usize> = (0..self.names.len()).filter(stuck).collect();
-        if stuck.is_empty() {
-            return Next::Rest;
-        }
-        let what = wait_for::describe(self, &stuck);
-        self.set_violation(Violation::new(Invariant::I8, what, None));
-        Next::Failed
-    }
-
-    /// A retry loop goes round. Whether it is a visible operation this time.
-    pub(crate) fn count_retry(&mut self, why: &'static str) -> bool {
-        if self.mode != Mode::Running {
-            return false;
-        }
-        let actor = self.current as usize;
-        self.why_retry[actor] = why;
-        self.retries[actor] += 1;
-        self.retries[actor] > self.free_retries
     }
 
     /// Whether the planted bug is on.

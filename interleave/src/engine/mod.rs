@@ -7,7 +7,7 @@
 //! | `exec` | the running execution: arrival of operations, who goes next |
 //! | `frame`, `reduce` | the path being explored, partial-order reduction |
 //! | `strategy` | the other ways of choosing |
-//! | `wait_for` | a deadlock in words |
+//! | `liveness`, `wait_for` | no progress, deadlocks, and a deadlock in words |
 //! | `record` | an execution in words |
 //! | `coroutine` | actors as coroutines |
 
@@ -15,6 +15,7 @@ pub(crate) mod clock;
 pub(crate) mod coroutine;
 pub(crate) mod exec;
 pub(crate) mod frame;
+mod liveness;
 pub(crate) mod object;
 pub(crate) mod op;
 pub(crate) mod record;

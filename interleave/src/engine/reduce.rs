@@ -19,7 +19,13 @@ impl Exec {
         let depth = self.depth;
         if depth + 1 == self.replayed {
             // The place where this path leaves the previous one: the choice was made by `backtrack`.
-            return Some(self.frames[depth].actor);
+            let actor = self.frames[depth].actor;
+            assert!(
+                runnable & (1 << actor) != 0,
+                "the search wants {} to go, and it cannot",
+                self.names[actor as usize]
+            );
+            return Some(actor);
         }
         if self.frames.len() <= depth {
             self.frames.push(Default::default());

@@ -50,10 +50,7 @@ impl<T: 'static> Cache<T> for SimCache<T> {
 
     #[track_caller]
     fn alloc(&self, value: T) -> Result<Handle<T>, Errno> {
-        if with(|exec| exec.in_atomic()) {
-            let what = format!("{} is allocated with GFP_KERNEL while a spinlock is held", self.name);
-            fail(Violation::new(Invariant::I8, what, None));
-        }
+        super::refuse_to_allocate_in_atomic(self.name);
         let generation = self.objects.push(value) as u32;
         self.freed.borrow_mut().push(None);
         let index = self.slots.borrow_mut().insert(generation);

@@ -51,6 +51,7 @@ impl Kernel for Sim {
     type NoReclaim = ();
 
     fn alloc_array<T: Copy + 'static>(len: usize, fill: T) -> Result<Array<T>, Errno> {
+        refuse_to_allocate_in_atomic("an array");
         Ok(Array::new(len, fill))
     }
 
@@ -92,6 +93,14 @@ impl Kernel for Sim {
     #[track_caller]
     fn warn(what: fmt::Arguments<'_>) {
         fail(Violation::new(Invariant::I9, format!("WARN_ON: {what}"), None));
+    }
+}
+
+/// `GFP_KERNEL` sleeps.
+fn refuse_to_allocate_in_atomic(what: &str) {
+    if with(|exec| exec.in_atomic()) {
+        let what = format!("{what} is allocated with GFP_KERNEL while a spinlock is held");
+        fail(Violation::new(Invariant::I8, what, None));
     }
 }
 
