@@ -27,7 +27,7 @@ pub trait Kernel: Sized + 'static {
     type Cache<T: 'static>: Cache<T>;
     /// A `kvmalloc` array, freed on drop.
     type Array<T: Copy + 'static>: DerefMut<Target = [T]> + 'static;
-    /// A workqueue; destroyed (after a drain) on drop.
+    /// A workqueue, to be destroyed with [`WorkQueue::destroy`].
     type WorkQueue: WorkQueue<Self>;
     /// `struct work_struct`.
     type Work: Work;
