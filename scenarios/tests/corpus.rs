@@ -1,7 +1,7 @@
 //! The corpus answers as it says it does.
 
 use scenarios::cli::load_corpus;
-use scenarios::lang::{Answer, Design, Explore};
+use scenarios::lang::{Answer, Design, Explore, parse};
 use scenarios::run::{CheckOptions, CheckVerdict, check_scenario, replay_trace};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -39,4 +39,18 @@ fn every_verdict_is_the_expected_one_and_every_trace_replays() {
     }
     assert!(found.len() >= 8, "races of the posted driver: {found:?}");
     assert!(exhausted >= asked - found.len() - 3, "most of what holds is proved within the budget");
+}
+
+#[test]
+fn the_example_in_the_book_answers_as_it_says() {
+    let book = include_str!("../../docs/scenario-language.md");
+    let (_, text) = book.split_once("```kdl\n").expect("an example");
+    let (text, _) = text.split_once("```").expect("its end");
+    let scenario = parse("scenario-language.md", text).unwrap_or_else(|bad| panic!("{}", bad.render(100, false)));
+    assert!(!scenario.verdicts.is_empty());
+    let never = Arc::new(AtomicBool::new(false));
+    for expected in &scenario.verdicts {
+        let result = check_scenario(&scenario, expected.design, &CheckOptions::default(), &never, None);
+        assert!(result.verdict.is_expected(&expected.answer), "{}: expected {:?}", expected.design, expected.answer);
+    }
 }

@@ -25,8 +25,8 @@ pub struct Device<L: Lab> {
     svm: OnceCell<Svm<Simulated<L>>>,
     /// When the last reference to the instance was dropped.
     freed: Cell<Option<Stamp>>,
-    /// When close returned.
-    closed: Cell<Option<Stamp>>,
+    /// Whether close has returned.
+    closed: Cell<bool>,
     finished: Cell<bool>,
 }
 
@@ -38,7 +38,7 @@ impl<L: Lab> Device<L> {
             promises: Promises::new(span),
             svm: OnceCell::new(),
             freed: Cell::new(None),
-            closed: Cell::new(None),
+            closed: Cell::new(false),
             finished: Cell::new(false),
         }
     }
@@ -76,17 +76,12 @@ impl<L: Lab> Device<L> {
 
     /// Whether the instance still exists, and is not closed.
     pub fn is_open(&self) -> bool {
-        self.closed.get().is_none() && self.freed.get().is_none()
+        !self.closed.get() && self.freed.get().is_none()
     }
 
     /// Whether fini has returned.
     pub fn is_finished(&self) -> bool {
         self.finished.get()
-    }
-
-    /// When the instance was closed.
-    pub fn closed_at(&self) -> Option<Stamp> {
-        self.closed.get()
     }
 
     /// Whether the instance still exists.
@@ -110,7 +105,7 @@ impl<L: Lab> Device<L> {
         // For good: nobody counts on the pages from here on.
         let _ = self.promises.begin(Change::TAKE_BACK, self.promises.span());
         self.svm().close();
-        self.closed.set(Some(L::stamp()));
+        self.closed.set(true);
     }
 
     /// The VM is torn down and the instance's first reference dropped.
@@ -118,7 +113,7 @@ impl<L: Lab> Device<L> {
         let _ = self.promises.begin(Change::TAKE_BACK, self.promises.span());
         self.svm().fini();
         self.finished.set(true);
-        self.closed.set(Some(L::stamp()));
+        self.closed.set(true);
         if self.svm().put() {
             self.freed.set(Some(L::stamp()));
         }
