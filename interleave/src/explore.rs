@@ -3,7 +3,7 @@
 use crate::engine::clock::Actors;
 use crate::engine::coroutine::{Actor, Resumed};
 use crate::engine::exec::{Exec, Fallen, Mode, Next, with};
-use crate::engine::op::Op;
+use crate::engine::op::{Kind, Op};
 use crate::engine::record::{Recorder, Timeline};
 use crate::engine::strategy::Chooser;
 use crate::lab::{Invariant, Violation};
@@ -61,6 +61,8 @@ pub struct Config {
     pub free_timers: u32,
     /// How many rounds of its retry loops each actor may do at any moment; later ones only when nothing else can run.
     pub free_retries: u32,
+    /// How many failures each actor may meet: allocations that fail, waits that time out or wake for no reason.
+    pub failures: u32,
     /// Whether to count distinct executions by their happens-before order ([`Stats::distinct`]).
     pub count_distinct: bool,
     /// Whether to go on after a violation, and count them ([`Stats::violations`]).
@@ -75,6 +77,7 @@ impl Default for Config {
             planted: Vec::new(),
             free_timers: 2,
             free_retries: 3,
+            failures: 0,
             count_distinct: false,
             keep_going: false,
         }
@@ -187,6 +190,9 @@ pub struct Failure {
 pub struct Schedule {
     /// Actor numbers.
     pub choices: Vec<u8>,
+    /// What the program's own choices ([`Lab::choose`](crate::lab::Lab::choose)) came to, in their order.
+    #[serde(default)]
+    pub values: Vec<u8>,
 }
 
 impl Schedule {
@@ -233,6 +239,7 @@ fn prepare(config: &Config, chooser: Chooser) {
         exec.planted = config.planted.iter().fold(0, |set, plant| set | 1 << *plant as u32);
         exec.free_timers = config.free_timers;
         exec.free_retries = config.free_retries;
+        exec.failures = config.failures;
         exec.max_events = config.limits.events_per_execution.min(MOST_EVENTS);
         exec.count_classes = config.count_distinct;
     });
@@ -325,13 +332,14 @@ pub fn explore(
 /// # Errors
 /// The schedule asks for an actor that cannot run.
 pub fn replay(program: &dyn Program, config: &Config, schedule: &Schedule) -> Result<Timeline, DoesNotFit> {
-    prepare(config, Chooser::Exactly(schedule.choices.clone()));
+    let (wanted, values) = (schedule.choices.clone(), schedule.values.clone());
+    prepare(config, Chooser::Exactly { wanted, values, chosen: 0 });
     with(|exec| exec.recorder = Some(Recorder::default()));
     let ended = run_once(program);
     let (timeline, depth) = with(|exec| {
         let recorder = exec.recorder.take().unwrap_or_default();
         let timeline = Timeline {
-            actors: exec.names.clone(),
+            actors: exec.names().to_vec(),
             steps: recorder.steps,
             violation: None,
             event_hash: exec.event_hash(),
@@ -347,8 +355,9 @@ pub fn replay(program: &dyn Program, config: &Config, schedule: &Schedule) -> Re
 }
 
 /// Runs `wanted` as far as it fits, then without preemption. The failure, if it fails.
-pub(crate) fn run_roughly(program: &dyn Program, config: &Config, wanted: Vec<u8>) -> Option<Failure> {
-    prepare(config, Chooser::Roughly { wanted, at: 0 });
+pub(crate) fn run_roughly(program: &dyn Program, config: &Config, wanted: Schedule) -> Option<Failure> {
+    let Schedule { choices: wanted, values } = wanted;
+    prepare(config, Chooser::Roughly { wanted, at: 0, values, chosen: 0 });
     match run_once(program) {
         Ended::Badly(violation) => Some(with(|exec| failure_of(exec, violation))),
         Ended::Well | Ended::Cut => None,
@@ -356,7 +365,11 @@ pub(crate) fn run_roughly(program: &dyn Program, config: &Config, wanted: Vec<u8
 }
 
 fn failure_of(exec: &Exec, violation: Violation) -> Failure {
-    let schedule = Schedule { choices: exec.frames[..exec.depth].iter().map(|f| f.actor).collect() };
+    let path = &exec.frames[..exec.depth];
+    let schedule = Schedule {
+        choices: path.iter().map(|frame| frame.actor).collect(),
+        values: path.iter().filter(|frame| frame.op.kind == Kind::Choose).map(|frame| frame.value).collect(),
+    };
     Failure {
         violation,
         events: exec.depth as u32,
@@ -381,7 +394,7 @@ fn run_once(program: &dyn Program) -> Ended {
     };
     let mut actors: Vec<Option<Actor>> = Vec::with_capacity(launch.actors.len());
     for (name, body) in launch.actors {
-        with(|exec| exec.add_actor(name, false));
+        with(|exec| exec.add_actor(&name, false));
         actors.push(Some(Actor::new(body)));
     }
     with(|exec| {
@@ -408,7 +421,7 @@ fn run_once(program: &dyn Program) -> Ended {
             Resumed::Panicked(payload) => {
                 let violation = violation_of(payload.as_ref());
                 with(|exec| {
-                    exec.pending[actor as usize] = Op::DONE;
+                    exec.comes(actor, Op::DONE);
                     exec.set_violation(violation);
                 });
                 Next::Failed

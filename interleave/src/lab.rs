@@ -16,6 +16,14 @@ pub trait Lab: Kernel {
     /// An invariant fell. Ends this execution and does not return.
     #[track_caller]
     fn fail(violation: Violation) -> !;
+    /// One of `alternatives`, 0 being the ordinary one: what the environment decides and the program cannot foresee (an
+    /// allocation fails, a timeout comes). The search explores all of them. Independent of everything else.
+    #[track_caller]
+    fn choose(alternatives: u8) -> u8;
+    /// Whether something that may fail does: [`choose`](Self::choose) as long as the running actor may still meet a
+    /// failure ([`Config::failures`](crate::Config::failures)).
+    #[track_caller]
+    fn fails() -> bool;
     /// Whether the running actor is in atomic context (holds a spinlock) and so must not sleep.
     fn in_atomic() -> bool;
 }

@@ -35,6 +35,11 @@ impl Quiet {
 impl Drop for Quiet {
     fn drop(&mut self) {
         CATCHING.set(self.0);
+        if std::thread::panicking() && !self.0 {
+            // Not of the code under test, which is caught: ours.
+            let place = LAST_PLACE.with(|last| last.borrow_mut().take());
+            eprintln!("the engine panicked at {}", place.unwrap_or_default());
+        }
     }
 }
 

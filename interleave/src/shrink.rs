@@ -4,7 +4,7 @@
 //! fit is passed over, what is not said goes on without preemption), and is kept when the same invariant falls with
 //! less. What comes out has really failed; nothing is inferred.
 
-use crate::explore::{Config, End, Failure, Program, Strategy, explore, run_roughly};
+use crate::explore::{Config, End, Failure, Program, Schedule, Strategy, explore, run_roughly};
 use std::cmp::Ordering;
 
 /// The simplest failure of the same invariant that `budget` executions find, starting from `failure`.
@@ -58,12 +58,13 @@ impl Shrink<'_> {
             && measure(other).cmp(&measure(&self.best)) == Ordering::Less
     }
 
-    fn consider(&mut self, wanted: Vec<u8>) -> bool {
+    fn consider(&mut self, choices: Vec<u8>) -> bool {
         if self.left == 0 {
             return false;
         }
         self.left -= 1;
-        match run_roughly(self.program, self.config, wanted) {
+        let values = self.best.schedule.values.clone();
+        match run_roughly(self.program, self.config, Schedule { choices, values }) {
             Some(found) if self.is_simpler(&found) => {
                 self.best = found;
                 true

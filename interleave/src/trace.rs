@@ -144,7 +144,7 @@ impl TraceFile {
             }
             choices.resize(choices.len() + count, actor);
         }
-        Ok(TraceFile { header, violation, events, event_hash, schedule: Schedule { choices } })
+        Ok(TraceFile { header, violation, events, event_hash, schedule: Schedule { choices, values: Vec::new() } })
     }
 }
 
@@ -190,7 +190,7 @@ mod tests {
             violation: Violation::new(Invariant::I7, "page 0x200 \"gone\"", Some(Stamp(3))),
             events: 6,
             event_hash: 0xfeed,
-            schedule: Schedule { choices: vec![0, 0, 1, 1, 1, 0] },
+            schedule: Schedule { choices: vec![0, 0, 1, 1, 1, 0], values: Vec::new() },
         }
     }
 

@@ -1,4 +1,5 @@
-//! Vector clocks: one lane an actor, the lane counts the actor's events.
+//! Vector clocks: one lane an actor, the lane counts the actor's events and releases. Lanes are signed because that is
+//! what every x86-64 can compare eight at a time.
 
 /// Most actors of one execution, workers included.
 pub const MAX_ACTORS: usize = 16;
@@ -8,7 +9,7 @@ pub(crate) type Actors = u32;
 
 /// What of every actor has happened before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Clock([u16; MAX_ACTORS]);
+pub(crate) struct Clock([i16; MAX_ACTORS]);
 
 impl Clock {
     pub(crate) const ZERO: Clock = Clock([0; MAX_ACTORS]);
@@ -22,16 +23,16 @@ impl Clock {
     }
     #[inline]
     pub(crate) fn lane(&self, actor: u8) -> u16 {
-        self.0[actor as usize]
+        self.0[actor as usize % MAX_ACTORS] as u16
     }
     #[inline]
     pub(crate) fn tick(&mut self, actor: u8) {
-        self.0[actor as usize] += 1;
+        self.0[actor as usize % MAX_ACTORS] += 1;
     }
     /// For hashing.
     pub(crate) fn fold(&self, mut hash: u64) -> u64 {
         for lane in self.0 {
-            hash = mix(hash, u64::from(lane));
+            hash = mix(hash, u64::from(lane as u16));
         }
         hash
     }

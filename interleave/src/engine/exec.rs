@@ -2,6 +2,7 @@
 
 use super::clock::{Actors, Clock, MAX_ACTORS, mix};
 use super::coroutine;
+use super::enabled::Enabled;
 use super::frame::Frame;
 use super::object::{NOBODY, Object};
 use super::op::{Kind, NO_OBJECT, ObjectId, Op, dependent};
@@ -42,11 +43,16 @@ pub(crate) struct Exec {
     pub(crate) mode: Mode,
     pub(crate) current: u8,
     pub(crate) next: Next,
-    pub(crate) names: Vec<String>,
+    /// How many actors there are.
+    pub(crate) actors: usize,
+    /// Their names; what is beyond is left from earlier executions, to be used again.
+    names: Vec<String>,
     /// Actors that may be idle at the end: workers.
     pub(crate) daemons: Actors,
     pub(crate) pending: [Op; MAX_ACTORS],
     pub(crate) places: [&'static Location<'static>; MAX_ACTORS],
+    /// See [`super::enabled`].
+    pub(super) enabled: Enabled,
     pub(crate) clocks: [Clock; MAX_ACTORS],
     pub(crate) atomic_depth: [u8; MAX_ACTORS],
     pub(crate) objects: Vec<Object>,
@@ -75,6 +81,9 @@ pub(crate) struct Exec {
     pub(crate) planted: u32,
     pub(crate) free_timers: u32,
     pub(crate) free_retries: u32,
+    /// How many failures each actor may meet, and how many it has.
+    pub(crate) failures: u32,
+    failed: [u32; MAX_ACTORS],
     pub(crate) max_events: u32,
     pub(crate) count_classes: bool,
 }
@@ -119,6 +128,25 @@ pub(crate) fn visible(op: Op, place: &'static Location<'static>) {
     }
 }
 
+/// A choice of the running actor between `alternatives`; 0 is the ordinary one, and the only one outside of executions.
+pub(crate) fn choose(alternatives: u8, place: &'static Location<'static>) -> u8 {
+    if alternatives < 2 || with(|exec| exec.mode) != Mode::Running || std::thread::panicking() {
+        return 0;
+    }
+    visible(Op::with_arg(Kind::Choose, NO_OBJECT, u64::from(alternatives)), place);
+    with(|exec| exec.chosen())
+}
+
+/// Whether something that can fail does so here: a choice as long as the running actor may meet failures.
+pub(crate) fn fails(place: &'static Location<'static>) -> bool {
+    let may = with(|exec| exec.mode == Mode::Running && exec.failed[exec.current as usize] < exec.failures);
+    let fails = may && choose(2, place) == 1;
+    if fails {
+        with(|exec| exec.failed[exec.current as usize] += 1);
+    }
+    fails
+}
+
 /// Ends the execution with a violation; does not return. Outside of actors it panics with the violation.
 pub(crate) fn fail(violation: Violation) -> ! {
     let in_actor = with(|exec| {
@@ -147,10 +175,12 @@ impl Exec {
             mode: Mode::Sequential,
             current: NOBODY,
             next: Next::Rest,
+            actors: 0,
             names: Vec::new(),
             daemons: 0,
             pending: [Op::DONE; MAX_ACTORS],
             places: [Location::caller(); MAX_ACTORS],
+            enabled: Enabled::default(),
             clocks: [Clock::ZERO; MAX_ACTORS],
             atomic_depth: [0; MAX_ACTORS],
             objects: Vec::new(),
@@ -173,6 +203,8 @@ impl Exec {
             planted: 0,
             free_timers: 2,
             free_retries: 3,
+            failures: 0,
+            failed: [0; MAX_ACTORS],
             max_events: u32::MAX,
             count_classes: false,
         }
@@ -183,10 +215,10 @@ impl Exec {
         self.mode = Mode::Sequential;
         self.current = NOBODY;
         self.next = Next::Rest;
-        self.names.clear();
+        self.actors = 0;
         self.daemons = 0;
         self.pending = [Op::DONE; MAX_ACTORS];
-        self.places = [Location::caller(); MAX_ACTORS];
+        self.enabled = Enabled::default();
         self.clocks = [Clock::ZERO; MAX_ACTORS];
         self.atomic_depth = [0; MAX_ACTORS];
         self.objects.clear();
@@ -195,6 +227,7 @@ impl Exec {
         self.queues.clear();
         self.now_ms = 0;
         self.retries = [0; MAX_ACTORS];
+        self.failed = [0; MAX_ACTORS];
         self.late_steps = 0;
         self.last_late = NOBODY;
         self.late_in_a_row = [0; MAX_ACTORS];
@@ -203,15 +236,25 @@ impl Exec {
     }
 
     /// Registers an actor; its first pending operation is [`Kind::Begin`].
-    pub(crate) fn add_actor(&mut self, name: String, daemon: bool) -> u8 {
-        let actor = self.names.len();
+    pub(crate) fn add_actor(&mut self, name: &str, daemon: bool) -> u8 {
+        let actor = self.actors;
         assert!(actor < MAX_ACTORS, "an execution has at most {MAX_ACTORS} actors, workers included");
-        self.names.push(name);
-        self.pending[actor] = Op::BEGIN;
+        self.actors += 1;
+        if self.names.len() <= actor {
+            self.names.push(String::new());
+        }
+        self.names[actor].clear();
+        self.names[actor].push_str(name);
+        self.comes(actor as u8, Op::BEGIN);
         if daemon {
             self.daemons |= 1 << actor;
         }
         actor as u8
+    }
+
+    /// Names, by number.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names[..self.actors]
     }
 
     pub(crate) fn add_object(&mut self, name: &'static str, word: u64) -> ObjectId {
@@ -226,6 +269,11 @@ impl Exec {
         if self.violation.is_none() {
             self.violation = Some(violation);
         }
+    }
+
+    /// What the last event, a [`Kind::Choose`], came to.
+    pub(crate) fn chosen(&self) -> u8 {
+        self.frames[self.depth - 1].value
     }
 
     /// The event that happens now, counted from 1; 0 in setup.
@@ -246,7 +294,7 @@ impl Exec {
     }
 
     fn arrive(&mut self, actor: u8, op: Op, place: &'static Location<'static>) {
-        self.pending[actor as usize] = op;
+        self.comes(actor, op);
         self.places[actor as usize] = place;
         if self.atomic_depth[actor as usize] > 0 && op.kind.may_sleep() {
             let name = self.objects.get(op.object as usize).map_or("", |o| o.name);
@@ -258,7 +306,7 @@ impl Exec {
     fn sleeps_in_atomic(&self, actor: u8, at: &str, place: &Location<'_>) -> Violation {
         let what = format!(
             "{} may sleep at {at} ({}:{}) while it holds a spinlock",
-            self.names[actor as usize],
+            self.names()[actor as usize],
             short(place.file()),
             place.line()
         );
@@ -275,43 +323,6 @@ impl Exec {
         self.mode == Mode::Running && self.atomic_depth[self.current as usize] > 0
     }
 
-    /// Whether `actor`'s pending operation can happen now; `.1` when only as a last resort.
-    fn can_run(&self, actor: usize) -> (bool, bool) {
-        let op = &self.pending[actor];
-        match op.kind {
-            Kind::Done => (false, false),
-            Kind::Begin | Kind::Queue | Kind::Unqueue | Kind::Instance => (true, false),
-            Kind::Retry => (true, true),
-            Kind::Flush | Kind::CancelEnd => (self.items[op.span.last as usize].is_done(op.arg()), false),
-            Kind::WorkStart => {
-                let item = &self.items[op.arg() as usize];
-                let queue = &self.queues[item.queue];
-                if item.running.is_some() || queue.busy {
-                    return (false, false);
-                }
-                if item.pending.is_some() {
-                    (queue.order.first().is_none_or(|first| *first == op.arg() as usize), false)
-                } else {
-                    (item.timer.is_some() && queue.order.is_empty(), item.expired >= self.free_timers)
-                }
-            }
-            _ => (self.objects[op.object as usize].allows(op), false),
-        }
-    }
-
-    /// Actors that can run, and whether only as a last resort.
-    fn runnable(&self) -> (Actors, bool) {
-        let (mut now, mut late) = (0, 0);
-        for actor in 0..self.names.len() {
-            match self.can_run(actor) {
-                (false, _) => {}
-                (true, false) => now |= 1 << actor,
-                (true, true) => late |= 1 << actor,
-            }
-        }
-        if now != 0 { (now, false) } else { (late, true) }
-    }
-
     /// Lets somebody do its pending operation, and says who goes on.
     pub(crate) fn pick(&mut self) -> Next {
         if self.violation.is_some() {
@@ -323,13 +334,14 @@ impl Exec {
             self.again(actor);
             return Next::Run(actor);
         }
+        self.know_who_can_run();
         let (runnable, late) = self.runnable();
         if runnable == 0 {
             self.see_blocked(0);
             return self.nothing_runs();
         }
         if depth as u32 >= self.max_events {
-            let what = format!("{depth} events and no end: {} goes on and on", self.names[self.current as usize]);
+            let what = format!("{depth} events and no end: {} goes on and on", self.names()[self.current as usize]);
             self.set_violation(Violation::new(Invariant::I6, what, None));
             return Next::Failed;
         }
@@ -364,14 +376,14 @@ impl Exec {
             self.frames.push(Frame::default());
         }
         if late {
-            self.frames[depth].begin(runnable, 0, 1 << actor);
+            self.frames[depth].begin(runnable, 0, actor);
         } else if self.chooser.reduces() {
             self.find_races(actor, &op, depth);
         }
         let mut clock = self.clocks[a];
         if late {
             // Nobody else could run: everything so far happens before.
-            for other in &self.clocks[..self.names.len()] {
+            for other in &self.clocks[..self.actors] {
                 clock.join(other);
             }
         }
@@ -410,10 +422,17 @@ impl Exec {
         frame.late = late;
         frame.unqueued = false;
         frame.preemptions = preemptions;
+        if op.kind == Kind::Choose
+            && let Some(value) = self.chooser.value(op.arg() as u8)
+        {
+            frame.value = value;
+        }
+        let value = frame.value;
         self.effect(actor, &op, &clock, late);
         if self.count_classes {
             let canonical = self.canonical(op.object);
-            let class = mix(mix(clock.fold(0), op.kind as u64), mix(canonical, u64::from(actor)));
+            let who = mix(canonical, u64::from(actor) | u64::from(value) << 8);
+            let class = mix(mix(clock.fold(0), op.kind as u64), who);
             let before = if depth == 0 { 0 } else { self.frames[depth - 1].class };
             self.frames[depth].class = before.wrapping_add(class);
         }
@@ -428,7 +447,7 @@ impl Exec {
             "the program is not deterministic: event {} was {:?} of {}, now {:?}",
             self.depth,
             op,
-            self.names[actor as usize],
+            self.names()[actor as usize],
             self.pending[actor as usize]
         );
         self.effect(actor, &op, &clock, late);
@@ -437,6 +456,7 @@ impl Exec {
     /// What `op` does to the execution; the same whether new or done again.
     fn effect(&mut self, actor: u8, op: &Op, clock: &Clock, late: bool) {
         self.clocks[actor as usize] = *clock;
+        self.leaves(actor, op.object);
         if op.object != NO_OBJECT {
             let object = &mut self.objects[op.object as usize];
             object.apply(op, actor);
@@ -450,7 +470,8 @@ impl Exec {
         }
         self.depth += 1;
         if let Some(recorder) = &mut self.recorder {
-            recorder.event(actor, op, self.places[actor as usize], &self.objects, &self.items, self.depth);
+            let value = self.frames[self.depth - 1].value;
+            recorder.event(actor, op, value, self.places[actor as usize], &self.objects, &self.items, self.depth);
         }
         self.watch_progress(actor, late);
     }
@@ -461,7 +482,7 @@ impl Exec {
         self.frames[..self.depth].iter().fold(0, |hash, frame| {
             let (op, actor) = (&frame.op, u64::from(frame.actor));
             let what = mix(self.canonical(op.object), mix(op.span.first, op.span.last));
-            mix(mix(hash, actor << 8 | op.kind as u64), what)
+            mix(mix(hash, actor << 8 | op.kind as u64 | u64::from(frame.value) << 16), what)
         })
     }
 
@@ -497,6 +518,7 @@ impl Exec {
         }
         let actor = if self.mode == Mode::Running { self.current } else { NOBODY };
         let clock = self.hand_over();
+        self.changed(object);
         let object = &mut self.objects[object as usize];
         if exclusive {
             object.owner = NOBODY;

@@ -1,7 +1,7 @@
 //! One event of the path being explored, with what the search still has to do there.
 
 use super::clock::{Actors, Clock};
-use super::op::Op;
+use super::op::{Kind, Op};
 
 /// See the module documentation.
 #[derive(Clone, Debug)]
@@ -21,6 +21,14 @@ pub(crate) struct Frame {
     pub(crate) sleep: Actors,
     /// Who has to be tried here.
     pub(crate) wanted: Actors,
+    /// The same in the order in which they were wanted, four bits each. The order decides who is asleep for whom, so that
+    /// a search that is split explores the same tree as one that is not.
+    queue: u64,
+    /// How many there are in `queue`, and which of them goes on the current path.
+    queued: u8,
+    at: u8,
+    /// What a [`Kind::Choose`] came to.
+    pub(crate) value: u8,
     /// Who was tried here, the current one excluded.
     pub(crate) done: Actors,
     /// Whether it took an instance of a work item off its queue.
@@ -44,6 +52,10 @@ impl Default for Frame {
             enabled: 0,
             sleep: 0,
             wanted: 0,
+            queue: 0,
+            queued: 0,
+            at: 0,
+            value: 0,
             done: 0,
             unqueued: false,
             late: false,
@@ -54,12 +66,46 @@ impl Default for Frame {
 }
 
 impl Frame {
-    /// A place that the search comes to for the first time.
-    pub(crate) fn begin(&mut self, enabled: Actors, sleep: Actors, wanted: Actors) {
+    /// A place that the search comes to for the first time; `actor` goes first.
+    pub(crate) fn begin(&mut self, enabled: Actors, sleep: Actors, actor: u8) {
         self.enabled = enabled;
         self.sleep = sleep;
-        self.wanted = wanted;
+        self.wanted = 1 << actor;
+        (self.queue, self.queued, self.at) = (u64::from(actor), 1, 0);
         self.done = 0;
+        self.value = 0;
         self.late = false;
+    }
+
+    /// `actor` has to be tried here too.
+    pub(crate) fn want(&mut self, actor: u8) {
+        if self.wanted & (1 << actor) == 0 {
+            self.wanted |= 1 << actor;
+            self.queue |= u64::from(actor) << (4 * self.queued);
+            self.queued += 1;
+        }
+    }
+
+    /// All of `actors` have to be tried here.
+    pub(crate) fn want_all(&mut self, mut actors: Actors) {
+        while actors != 0 {
+            self.want(actors.trailing_zeros() as u8);
+            actors &= actors - 1;
+        }
+    }
+
+    /// What was begun with is explored: goes on to the next value or the next actor. False when there is none.
+    pub(crate) fn advance(&mut self) -> bool {
+        if self.op.kind == Kind::Choose && u64::from(self.value) + 1 < self.op.arg() {
+            self.value += 1;
+            return true;
+        }
+        self.done |= 1 << self.actor;
+        self.value = 0;
+        self.at += 1;
+        if self.at < self.queued {
+            self.actor = (self.queue >> (4 * self.at)) as u8 & 15;
+        }
+        self.at < self.queued
     }
 }

@@ -48,7 +48,7 @@ impl Exec {
             };
             let what = format!(
                 "{} retries without end ({why}), nobody else can run, nothing changes",
-                self.names[actor as usize]
+                self.names()[actor as usize]
             );
             self.set_violation(Violation::new(Invariant::I6, what, None));
         }
@@ -61,7 +61,7 @@ impl Exec {
             let idle = op.kind == Kind::WorkStart && self.daemons & (1 << actor) != 0;
             op.kind != Kind::Done && !idle
         };
-        let stuck: Vec<usize> = (0..self.names.len()).filter(stuck).collect();
+        let stuck: Vec<usize> = (0..self.actors).filter(stuck).collect();
         if stuck.is_empty() {
             return Next::Rest;
         }

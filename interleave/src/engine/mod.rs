@@ -5,6 +5,7 @@
 //! | `op` | visible operations, and which of them depend on each other |
 //! | `object`, `work` | locks, words, work items: when can an operation go ahead, what does it do |
 //! | `exec` | the running execution: arrival of operations, who goes next |
+//! | `enabled` | who can run |
 //! | `frame`, `reduce` | the path being explored, partial-order reduction |
 //! | `strategy` | the other ways of choosing |
 //! | `liveness`, `wait_for` | no progress, deadlocks, and a deadlock in words |
@@ -13,6 +14,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod coroutine;
+mod enabled;
 pub(crate) mod exec;
 pub(crate) mod frame;
 mod liveness;

@@ -34,6 +34,8 @@ pub(crate) struct Object {
     pub(crate) entered: Clock,
     /// Event index + 1 of the last operation on it; 0 when there is none.
     pub(crate) last: u32,
+    /// Whose pending operation is on it, once there are choices.
+    pub(crate) waiting: Actors,
 }
 
 impl Object {
@@ -52,6 +54,7 @@ impl Object {
             queued: Clock::ZERO,
             entered: Clock::ZERO,
             last: 0,
+            waiting: 0,
         }
     }
 
@@ -72,7 +75,7 @@ impl Object {
     #[inline]
     pub(crate) fn order_before(&self, op: &Op, clock: &mut Clock) {
         match op.kind {
-            Kind::Done | Kind::Begin | Kind::Retry | Kind::Read | Kind::Write | Kind::Invalidate => {}
+            Kind::Done | Kind::Begin | Kind::Retry | Kind::Choose | Kind::Read | Kind::Write | Kind::Invalidate => {}
             Kind::Lock | Kind::SpinLock => clock.join(&self.written),
             Kind::ReadLock => {
                 clock.join(&self.written);

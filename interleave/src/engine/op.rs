@@ -59,6 +59,9 @@ pub(crate) enum Kind {
     WorkStart,
     /// A retry loop that has used up its free rounds.
     Retry,
+    /// One of `arg` things happens, and it is not the scheduler's kind of choice: an allocation fails or not, a timeout
+    /// comes or not. Depends on nothing; all values are explored.
+    Choose,
 }
 
 impl Kind {

@@ -53,6 +53,7 @@ impl Recorder {
         &mut self,
         actor: u8,
         op: &Op,
+        value: u8,
         place: &'static Location<'static>,
         objects: &[Object],
         items: &[Item],
@@ -91,6 +92,7 @@ impl Recorder {
             Kind::CancelEnd => format!("{} is cancelled", item(op.span.last)),
             Kind::WorkStart => format!("{} starts", item(op.arg())),
             Kind::Retry => String::from("retry, when nobody else can run"),
+            Kind::Choose => format!("choose {value} of {}", op.arg()),
         };
         let mut held = Vec::new();
         for object in objects {

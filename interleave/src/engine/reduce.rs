@@ -23,7 +23,7 @@ impl Exec {
             assert!(
                 runnable & (1 << actor) != 0,
                 "the search wants {} to go, and it cannot",
-                self.names[actor as usize]
+                self.names()[actor as usize]
             );
             return Some(actor);
         }
@@ -55,28 +55,27 @@ impl Exec {
             Some(actor) if available & (1 << actor) != 0 => actor,
             _ => available.trailing_zeros() as u8,
         };
-        let wanted = if reduce {
-            1 << actor
-        } else {
-            match (bound, stay) {
+        self.frames[depth].begin(runnable, sleep, actor);
+        if !reduce {
+            let wanted = match (bound, stay) {
                 (Some(bound), Some(stay))
                     if runnable & (1 << stay) != 0 && self.frames[depth - 1].preemptions >= bound =>
                 {
                     1 << stay
                 }
-                // To begin is independent of everything: all orders of beginnings are one.
-                (None, _) if self.pending[actor as usize].kind == Kind::Begin => 1 << actor,
+                // To begin is independent of everything, as is a choice of one's own: all orders of them are one.
+                (None, _) if matches!(self.pending[actor as usize].kind, Kind::Begin | Kind::Choose) => 1 << actor,
                 _ => runnable,
-            }
-        };
-        self.frames[depth].begin(runnable, sleep, wanted);
+            };
+            self.frames[depth].want_all(wanted);
+        }
         Some(actor)
     }
 
-    /// Actors that have not begun.
+    /// Actors whose next step depends on nothing.
     fn at_begin(&self) -> Actors {
-        let not_begun = |actor: &usize| self.pending[*actor].kind == Kind::Begin;
-        (0..self.names.len()).filter(not_begun).fold(0, |set, actor| set | 1 << actor)
+        let not_begun = |actor: &usize| matches!(self.pending[*actor].kind, Kind::Begin | Kind::Choose);
+        (0..self.actors).filter(not_begun).fold(0, |set, actor| set | 1 << actor)
     }
 
     /// Finds the next path; false when there is none.
@@ -84,11 +83,7 @@ impl Exec {
         let mut depth = self.depth;
         while depth > 0 {
             depth -= 1;
-            let frame = &mut self.frames[depth];
-            frame.done |= 1 << frame.actor;
-            let left = frame.wanted & !frame.done & !frame.sleep;
-            if left != 0 {
-                frame.actor = left.trailing_zeros() as u8;
+            if self.frames[depth].advance() {
                 self.replayed = depth + 1;
                 return true;
             }
@@ -101,7 +96,7 @@ impl Exec {
         if !self.chooser.reduces() {
             return;
         }
-        for actor in 0..self.names.len() {
+        for actor in 0..self.actors {
             let op = self.pending[actor];
             if op.object != NO_OBJECT && but & (1 << actor) == 0 {
                 self.find_races(actor as u8, &op, self.depth);
@@ -188,7 +183,7 @@ impl Exec {
             if first[who] != 0 {
                 continue;
             }
-            let depends = (0..self.names.len()).any(|q| first[q] != 0 && frame.clock.lane(q as u8) >= first[q]);
+            let depends = (0..self.actors).any(|q| first[q] != 0 && frame.clock.lane(q as u8) >= first[q]);
             first[who] = frame.index;
             if !depends {
                 initials |= 1 << who;
@@ -202,7 +197,8 @@ impl Exec {
         }
         let frame = &mut self.frames[earlier];
         if initials & (frame.wanted | frame.sleep | frame.done) == 0 {
-            frame.wanted |= if initials & (1 << actor) != 0 { 1 << actor } else { initials & initials.wrapping_neg() };
+            let first = initials.trailing_zeros() as u8;
+            frame.want(if initials & (1 << actor) != 0 { actor } else { first });
         }
         true
     }

@@ -17,10 +17,10 @@ pub(crate) enum Chooser {
     /// Probabilistic concurrency testing (Burckhardt et al., 2010): random priorities that drop at `depth - 1` random
     /// events of an execution of about `length` events.
     Pct { rng: Box<ChaCha8Rng>, priorities: [u64; MAX_ACTORS], drops: Vec<u64>, depth: u32, length: u64 },
-    /// Exactly these actors; anything else is an error.
-    Exactly(Vec<u8>),
-    /// These actors as far as they can run, then [`Chooser::First`].
-    Roughly { wanted: Vec<u8>, at: usize },
+    /// Exactly these actors, and these values of [`Kind::Choose`](super::op::Kind::Choose); anything else is an error.
+    Exactly { wanted: Vec<u8>, values: Vec<u8>, chosen: usize },
+    /// These actors as far as they can run, then [`Chooser::First`]; these values as far as they go, then 0.
+    Roughly { wanted: Vec<u8>, at: usize, values: Vec<u8>, chosen: usize },
 }
 
 impl Chooser {
@@ -45,12 +45,25 @@ impl Chooser {
     /// with `actor`.
     pub(super) fn allows_late(&mut self, actor: u8, depth: usize) -> bool {
         match self {
-            Chooser::Exactly(wanted) => wanted.get(depth) == Some(&actor),
-            Chooser::Roughly { wanted, at } => {
+            Chooser::Exactly { wanted, .. } => wanted.get(depth) == Some(&actor),
+            Chooser::Roughly { wanted, at, .. } => {
                 *at += usize::from(wanted.get(*at) == Some(&actor));
                 true
             }
             _ => true,
+        }
+    }
+    /// Which of `alternatives` values a choice of the program comes to; None where the search keeps count itself.
+    pub(super) fn value(&mut self, alternatives: u8) -> Option<u8> {
+        match self {
+            Chooser::Exhaustive { .. } => None,
+            Chooser::First => Some(0),
+            Chooser::Random(rng) | Chooser::Pct { rng, .. } => Some((rng.next_u64() % u64::from(alternatives)) as u8),
+            Chooser::Exactly { values, chosen, .. } | Chooser::Roughly { values, chosen, .. } => {
+                let value = values.get(*chosen).copied().unwrap_or(0);
+                *chosen += 1;
+                Some(value.min(alternatives - 1))
+            }
         }
     }
     /// Before each execution; `longest` is the length of the longest so far.
@@ -66,7 +79,7 @@ impl Chooser {
                     drops.push(rng.next_u64() % *length);
                 }
             }
-            Chooser::Roughly { at, .. } => *at = 0,
+            Chooser::Roughly { at, chosen, .. } => (*at, *chosen) = (0, 0),
             _ => {}
         }
     }
@@ -101,11 +114,11 @@ impl Exec {
                 }
                 (0..MAX_ACTORS as u8).filter(|&a| runnable & (1 << a) != 0).max_by_key(|&a| priorities[a as usize])
             }
-            Chooser::Exactly(wanted) => match wanted.get(depth).copied() {
+            Chooser::Exactly { wanted, .. } => match wanted.get(depth).copied() {
                 Some(actor) if actor < 32 && runnable & (1 << actor) != 0 => Some(actor),
                 _ => None,
             },
-            Chooser::Roughly { wanted, at } => {
+            Chooser::Roughly { wanted, at, .. } => {
                 while let Some(&actor) = wanted.get(*at) {
                     *at += 1;
                     if actor < 32 && runnable & (1 << actor) != 0 {

@@ -10,13 +10,13 @@ pub(super) fn describe(exec: &Exec, stuck: &[usize]) -> String {
     let mut edges: Vec<(usize, Vec<usize>)> = Vec::new();
     for (i, &actor) in stuck.iter().enumerate() {
         let op = &exec.pending[actor];
-        let name = |a: usize| exec.names[a].as_str();
+        let name = |a: usize| exec.names()[a].as_str();
         let object = &exec.objects[op.object as usize];
         let mut holders: Vec<usize> = Vec::new();
-        if object.owner < NOBODY && (object.owner as usize) < exec.names.len() {
+        if object.owner < NOBODY && (object.owner as usize) < exec.actors {
             holders.push(object.owner as usize);
         }
-        holders.extend((0..exec.names.len()).filter(|a| object.reader_set & (1 << a) != 0));
+        holders.extend((0..exec.actors).filter(|a| object.reader_set & (1 << a) != 0));
         let what = match op.kind {
             Kind::Flush | Kind::CancelEnd => {
                 let item = &exec.items[op.span.last as usize];
@@ -24,7 +24,7 @@ pub(super) fn describe(exec: &Exec, stuck: &[usize]) -> String {
                 format!("the end of {}", item.name())
             }
             Kind::ReadLock if object.owner == NOBODY => {
-                let writers = (0..exec.names.len())
+                let writers = (0..exec.actors)
                     .filter(|&a| exec.pending[a].kind == Kind::WriteLock && exec.pending[a].object == op.object);
                 holders.splice(0..0, writers);
                 format!("{} for read, behind a queued writer", object.name)
@@ -43,7 +43,7 @@ pub(super) fn describe(exec: &Exec, stuck: &[usize]) -> String {
         edges.push((actor, holders));
     }
     if let Some(cycle) = cycle(&edges) {
-        let names: Vec<&str> = cycle.iter().map(|&a| exec.names[a].as_str()).collect();
+        let names: Vec<&str> = cycle.iter().map(|&a| exec.names()[a].as_str()).collect();
         text += &format!(" — cycle {} -> {}", names.join(" -> "), names[0]);
     }
     text

@@ -128,10 +128,10 @@ impl Exec {
         let suffix = if client.0 == 0 { String::new() } else { format!(".{}", client.0) };
         let id = self.items.len();
         // In setup the threads do not exist yet: the engine renumbers workers behind them when the race begins.
-        let actor = if self.mode == Mode::Running { self.add_actor(format!("{name}{suffix}"), true) } else { NOBODY };
+        let actor = if self.mode == Mode::Running { self.add_actor(&format!("{name}{suffix}"), true) } else { NOBODY };
         self.items.push(Item::new(queue, object, client, func, actor));
         if actor != NOBODY {
-            self.pending[actor as usize] = Op::with_arg(Kind::WorkStart, object, id as u64);
+            self.comes(actor, Op::with_arg(Kind::WorkStart, object, id as u64));
         }
         id
     }
@@ -142,22 +142,24 @@ impl Exec {
             let item = &self.items[id];
             let suffix = if item.client.0 == 0 { String::new() } else { format!(".{}", item.client.0) };
             let (name, object) = (format!("{}{suffix}", item.name()), item.object);
-            let actor = self.add_actor(name, true);
+            let actor = self.add_actor(&name, true);
             self.items[id].actor = actor;
-            self.pending[actor as usize] = Op::with_arg(Kind::WorkStart, object, id as u64);
+            self.comes(actor, Op::with_arg(Kind::WorkStart, object, id as u64));
         }
     }
 
     /// The coroutine of `actor` has returned: a thread is done, a worker waits for its item to be due again.
     pub(crate) fn finished(&mut self, actor: u8) {
-        self.pending[actor as usize] = match self.items.iter().position(|item| item.actor == actor) {
+        let next = match self.items.iter().position(|item| item.actor == actor) {
             Some(id) => Op::with_arg(Kind::WorkStart, self.items[id].object, id as u64),
             None => Op::DONE,
         };
+        self.comes(actor, next);
     }
 
     /// The effect of `queue_work`; false when it was pending, or is being cancelled.
     pub(crate) fn queue_item(&mut self, id: ItemId) -> bool {
+        self.changed(self.items[id].object);
         let clock = self.clock_now();
         let item = &mut self.items[id];
         if item.pending.is_some() || item.timer.is_some() || item.cancelling > 0 {
@@ -175,6 +177,7 @@ impl Exec {
 
     /// The effect of `queue_delayed_work`; false when it was pending, or is being cancelled.
     pub(crate) fn arm_item(&mut self, id: ItemId, delay_ms: u64) -> bool {
+        self.changed(self.items[id].object);
         let (when, clock) = (self.now_ms + delay_ms, self.clock_now());
         let item = &mut self.items[id];
         if item.pending.is_some() || item.timer.is_some() || item.cancelling > 0 {
@@ -188,6 +191,7 @@ impl Exec {
 
     /// Cuts the timer short: the item is pending now.
     pub(crate) fn expire_item(&mut self, id: ItemId) {
+        self.changed(self.items[id].object);
         let item = &mut self.items[id];
         if let Some((instance, _)) = item.timer.take() {
             item.pending = Some(instance);
@@ -200,6 +204,7 @@ impl Exec {
 
     /// Takes the item off its queue and stops its timer; whether there was anything.
     pub(crate) fn cancel_item(&mut self, id: ItemId) -> bool {
+        self.changed(self.items[id].object);
         let clock = self.clock_now();
         let item = &mut self.items[id];
         let timer = item.timer.take().map(|(instance, _)| instance);
@@ -289,6 +294,7 @@ impl Exec {
             return;
         }
         let clock = self.hand_over();
+        self.changed(self.items[id].object);
         let item = &mut self.items[id];
         if let Some(instance) = item.running.take() {
             item.ended.push((instance, clock));

@@ -147,6 +147,15 @@ impl Lab for Loom {
         panic!("{}: {}", violation.invariant, violation.what);
     }
 
+    /// Always the ordinary one: loom has no choices but those of the schedule.
+    fn choose(_alternatives: u8) -> u8 {
+        0
+    }
+
+    fn fails() -> bool {
+        false
+    }
+
     fn in_atomic() -> bool {
         context::in_atomic()
     }

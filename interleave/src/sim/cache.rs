@@ -3,12 +3,13 @@
 //! A slab gives out slots and takes them back; the objects themselves stay where they are until the cache goes, so
 //! that a reference can never dangle, and a handle of a freed object is told from the object that has its slot now.
 
-use crate::engine::exec::{fail, unwinding, with};
+use crate::engine::exec::{fail, fails, unwinding, with};
 use crate::lab::{Invariant, Stamp, Violation};
 use model::Errno;
 use model::platform::{Cache, Handle};
 use slab::Slab;
 use std::cell::{OnceCell, RefCell};
+use std::panic::Location;
 
 /// `kmem_cache` of one type.
 pub struct SimCache<T> {
@@ -51,6 +52,9 @@ impl<T: 'static> Cache<T> for SimCache<T> {
     #[track_caller]
     fn alloc(&self, value: T) -> Result<Handle<T>, Errno> {
         super::refuse_to_allocate_in_atomic(self.name);
+        if fails(Location::caller()) {
+            return Err(Errno::ENOMEM);
+        }
         let generation = self.objects.push(value) as u32;
         self.freed.borrow_mut().push(None);
         let index = self.slots.borrow_mut().insert(generation);

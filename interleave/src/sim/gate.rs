@@ -15,6 +15,7 @@ impl SimGate {
         with(|exec| {
             if exec.mode != Mode::Ending {
                 exec.objects[self.object as usize].word = value;
+                exec.changed(self.object);
             }
         });
     }

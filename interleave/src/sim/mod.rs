@@ -25,7 +25,7 @@ pub use work::{SimDelayedWork, SimWork, SimWorkQueue};
 
 pub(crate) use work::{run_item, set_work_runner};
 
-use crate::engine::exec::{Mode, fail, visible, with};
+use crate::engine::exec::{Mode, choose, fail, fails, visible, with};
 use crate::engine::op::{Kind, NO_OBJECT, Op};
 use crate::lab::{Invariant, Lab, Stamp, Violation};
 use model::Errno;
@@ -50,12 +50,20 @@ impl Kernel for Sim {
     type DelayedWork = SimDelayedWork;
     type NoReclaim = ();
 
+    #[track_caller]
     fn alloc_array<T: Copy + 'static>(len: usize, fill: T) -> Result<Array<T>, Errno> {
         refuse_to_allocate_in_atomic("an array");
+        if fails(Location::caller()) {
+            return Err(Errno::ENOMEM);
+        }
         Ok(Array::new(len, fill))
     }
 
+    #[track_caller]
     fn alloc_workqueue(name: &'static str, kind: QueueKind) -> Result<SimWorkQueue, Errno> {
+        if fails(Location::caller()) {
+            return Err(Errno::ENOMEM);
+        }
         Ok(SimWorkQueue::new(name, kind))
     }
 
@@ -115,6 +123,16 @@ impl Lab for Sim {
     #[track_caller]
     fn fail(violation: Violation) -> ! {
         fail(violation)
+    }
+
+    #[track_caller]
+    fn choose(alternatives: u8) -> u8 {
+        choose(alternatives, Location::caller())
+    }
+
+    #[track_caller]
+    fn fails() -> bool {
+        fails(Location::caller())
     }
 
     fn in_atomic() -> bool {

@@ -44,10 +44,10 @@ impl<T> SimPlain<T> {
             let mine = if write { "writes" } else { "reads" };
             let what = format!(
                 "data race: {} {mine} at {}:{}, {} {what} at {}:{}, and no lock orders the two",
-                exec.names[actor as usize],
+                exec.names()[actor as usize],
                 short(place.file()),
                 place.line(),
-                exec.names[other as usize],
+                exec.names()[other as usize],
                 short(at.file()),
                 at.line(),
             );

@@ -1,5 +1,6 @@
 //! What the primitives of the controlled back end promise, each as a small program that is searched.
 
+mod choices;
 mod races;
 mod searching;
 mod sleeping;

@@ -90,12 +90,14 @@ fn a_schedule_that_does_not_fit_is_refused() {
     let config = Config::default();
     let failure = search(&program).failure.unwrap();
     let fits = failure.schedule.choices;
-    let refused = |choices: Vec<u8>| replay(&program, &config, &Schedule { choices }).err().map(|error| error.event);
+    let refused = |choices: Vec<u8>| {
+        replay(&program, &config, &Schedule { choices, values: Vec::new() }).err().map(|error| error.event)
+    };
     assert_eq!(refused(fits.clone()), None);
     assert_eq!(refused([&fits[..], &[0]].concat()), Some(fits.len()), "too long");
     assert_eq!(refused(vec![0, 7]), Some(1), "no such actor");
     assert_eq!(refused(fits[..1].to_vec()), Some(1), "too short");
-    let error = replay(&program, &config, &Schedule { choices: vec![9] }).unwrap_err();
+    let error = replay(&program, &config, &Schedule { choices: vec![9], values: Vec::new() }).unwrap_err();
     assert_eq!(error.to_string(), "the schedule does not fit the program: at event 0 the actor it names cannot run");
 }
 
