@@ -12,6 +12,7 @@ use crate::sim::set_work_runner;
 use model::platform::{ClientId, Plant, WorkFunc};
 use serde::{Deserialize, Serialize};
 use std::any::Any;
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,15 +33,23 @@ pub trait Execution {
 }
 
 /// Who runs in an execution.
-#[derive(Default)]
 pub struct Launch {
-    actors: Vec<(String, Box<dyn FnOnce()>)>,
+    actors: Crew,
+}
+
+/// The coroutines of an execution, by actor.
+type Crew = Vec<Option<Actor>>;
+
+thread_local! {
+    /// An empty crew whose memory is used again.
+    static CREW: Cell<Crew> = const { Cell::new(Vec::new()) };
 }
 
 impl Launch {
     /// A thread of the program.
     pub fn actor(&mut self, name: &str, body: impl FnOnce() + 'static) {
-        self.actors.push((name.to_string(), Box::new(body)));
+        with(|exec| exec.add_actor(name, false));
+        self.actors.push(Some(Actor::new(body)));
     }
     /// What a work item runs.
     pub fn on_work(&mut self, run: impl Fn(ClientId, WorkFunc) + 'static) {
@@ -383,27 +392,23 @@ fn failure_of(exec: &Exec, violation: Violation) -> Failure {
 fn run_once(program: &dyn Program) -> Ended {
     let _quiet = Quiet::new();
     with(Exec::reset);
-    let mut launch = Launch::default();
+    let mut launch = Launch { actors: CREW.take() };
     let started = catch_unwind(AssertUnwindSafe(|| program.start(&mut launch)));
     let execution = match started {
         Ok(execution) => execution,
         Err(payload) => {
+            drop(launch);
             finish();
             return Ended::Badly(violation_of(payload.as_ref()));
         }
     };
-    let mut actors: Vec<Option<Actor>> = Vec::with_capacity(launch.actors.len());
-    for (name, body) in launch.actors {
-        with(|exec| exec.add_actor(&name, false));
-        actors.push(Some(Actor::new(body)));
-    }
+    let mut actors = launch.actors;
     with(|exec| {
         exec.add_workers();
         exec.mode = Mode::Running;
     });
     let mut next = with(Exec::pick);
     while let Next::Run(actor) = next {
-        with(|exec| exec.current = actor);
         if actors.len() <= actor as usize {
             actors.resize_with(actor as usize + 1, || None);
         }
@@ -432,7 +437,8 @@ fn run_once(program: &dyn Program) -> Ended {
         exec.mode = Mode::Ending;
         exec.violation.take()
     });
-    drop(actors);
+    actors.clear();
+    CREW.set(actors);
     let ended = match next {
         Next::Failed => Ended::Badly(violation.expect("a failed execution says why")),
         Next::Cut => Ended::Cut,

@@ -12,7 +12,7 @@ use super::op::{Kind, NO_OBJECT, ObjectId, Op};
 use model::platform::QueueKind;
 
 /// See the module documentation.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Enabled {
     /// Can go.
     now: Actors,
@@ -22,6 +22,10 @@ pub(crate) struct Enabled {
     stale: Actors,
     /// Whether objects know who is at their door.
     kept: bool,
+}
+
+impl Enabled {
+    pub(super) const NONE: Enabled = Enabled { now: 0, late: 0, stale: 0, kept: false };
 }
 
 /// An answer to whether an actor can go.

@@ -4,7 +4,7 @@ use super::clock::{Actors, Clock, MAX_ACTORS, mix};
 use super::coroutine;
 use super::enabled::Enabled;
 use super::frame::Frame;
-use super::object::{NOBODY, Object};
+use super::object::{NOBODY, Object, Past};
 use super::op::{Kind, NO_OBJECT, ObjectId, Op, dependent};
 use super::record::Recorder;
 use super::strategy::Chooser;
@@ -89,11 +89,11 @@ pub(crate) struct Exec {
 }
 
 thread_local! {
-    static EXEC: RefCell<Exec> = RefCell::new(Exec::new());
+    static EXEC: RefCell<Exec> = const { RefCell::new(Exec::new()) };
 }
 
 /// Looks into or changes the running execution. Must not be nested, and must not suspend inside.
-#[inline]
+#[inline(always)]
 pub(crate) fn with<R>(f: impl FnOnce(&mut Exec) -> R) -> R {
     EXEC.with(|exec| f(&mut exec.borrow_mut()))
 }
@@ -118,9 +118,8 @@ pub(crate) fn visible(op: Op, place: &'static Location<'static>) {
         Mode::Running => {
             let actor = exec.current;
             exec.arrive(actor, op, place);
-            let next = exec.pick();
-            exec.next = next;
-            next != Next::Run(actor)
+            exec.next = exec.pick();
+            exec.next != Next::Run(actor)
         }
     });
     if suspend {
@@ -170,7 +169,7 @@ pub(crate) fn fail(violation: Violation) -> ! {
 pub(crate) struct Fallen(pub(crate) Violation);
 
 impl Exec {
-    fn new() -> Self {
+    const fn new() -> Self {
         Exec {
             mode: Mode::Sequential,
             current: NOBODY,
@@ -180,7 +179,7 @@ impl Exec {
             daemons: 0,
             pending: [Op::DONE; MAX_ACTORS],
             places: [Location::caller(); MAX_ACTORS],
-            enabled: Enabled::default(),
+            enabled: Enabled::NONE,
             clocks: [Clock::ZERO; MAX_ACTORS],
             atomic_depth: [0; MAX_ACTORS],
             objects: Vec::new(),
@@ -218,7 +217,7 @@ impl Exec {
         self.actors = 0;
         self.daemons = 0;
         self.pending = [Op::DONE; MAX_ACTORS];
-        self.enabled = Enabled::default();
+        self.enabled = Enabled::NONE;
         self.clocks = [Clock::ZERO; MAX_ACTORS];
         self.atomic_depth = [0; MAX_ACTORS];
         self.objects.clear();
@@ -323,17 +322,25 @@ impl Exec {
         self.mode == Mode::Running && self.atomic_depth[self.current as usize] > 0
     }
 
-    /// Lets somebody do its pending operation, and says who goes on.
+    /// Lets somebody do its pending operation, and says who goes on; that is who runs from now on.
+    #[inline]
     pub(crate) fn pick(&mut self) -> Next {
+        if self.depth + 1 < self.replayed {
+            return self.again();
+        }
+        let next = self.pick_new();
+        if let Next::Run(actor) = next {
+            self.current = actor;
+        }
+        next
+    }
+
+    /// The same at a place that the search has not been at.
+    fn pick_new(&mut self) -> Next {
         if self.violation.is_some() {
             return Next::Failed;
         }
         let depth = self.depth;
-        if depth + 1 < self.replayed {
-            let actor = self.frames[depth].actor;
-            self.again(actor);
-            return Next::Run(actor);
-        }
         self.know_who_can_run();
         let (runnable, late) = self.runnable();
         if runnable == 0 {
@@ -438,22 +445,40 @@ impl Exec {
         }
     }
 
-    /// The pending operation of `actor` happens again, as recorded.
-    fn again(&mut self, actor: u8) {
+    /// What happened at this place of the path happens again. Nobody has a choice, nothing is looked for.
+    #[inline]
+    fn again(&mut self) -> Next {
         let frame = &self.frames[self.depth];
-        let (op, clock, late) = (frame.op, frame.clock, frame.late);
-        assert!(
-            self.pending[actor as usize] == op,
+        let (actor, op) = (frame.actor, &frame.op);
+        if !self.pending[actor as usize % MAX_ACTORS].is(op) {
+            self.differs(actor);
+        }
+        self.clocks[actor as usize % MAX_ACTORS] = frame.clock;
+        if op.object != NO_OBJECT {
+            let object = &mut self.objects[op.object as usize];
+            object.apply(op, actor);
+            object.publish(op, &frame.clock);
+            object.last = self.depth as u32 + 1;
+        }
+        self.current = actor;
+        let (op, late) = (*op, frame.late);
+        self.depth += 1;
+        self.beyond_the_object(actor, &op, late);
+        Next::Run(actor)
+    }
+
+    #[cold]
+    fn differs(&self, actor: u8) -> ! {
+        panic!(
             "the program is not deterministic: event {} was {:?} of {}, now {:?}",
             self.depth,
-            op,
+            self.frames[self.depth].op,
             self.names()[actor as usize],
             self.pending[actor as usize]
         );
-        self.effect(actor, &op, &clock, late);
     }
 
-    /// What `op` does to the execution; the same whether new or done again.
+    /// What `op` does to the execution, for the first time.
     fn effect(&mut self, actor: u8, op: &Op, clock: &Clock, late: bool) {
         self.clocks[actor as usize] = *clock;
         self.leaves(actor, op.object);
@@ -463,17 +488,25 @@ impl Exec {
             object.publish(op, clock);
             object.last = self.depth as u32 + 1;
         }
+        self.depth += 1;
+        self.beyond_the_object(actor, op, late);
+        if let Some(recorder) = &mut self.recorder {
+            let value = self.frames[self.depth - 1].value;
+            recorder.event(actor, op, value, self.places[actor as usize], &self.objects, &self.items, self.depth);
+        }
+    }
+
+    /// What `op` does to anything but its object.
+    #[inline]
+    fn beyond_the_object(&mut self, actor: u8, op: &Op, late: bool) {
         match op.kind {
             Kind::SpinLock => self.atomic_depth[actor as usize] += 1,
             Kind::WorkStart => self.start_item(op.arg() as usize),
             _ => {}
         }
-        self.depth += 1;
-        if let Some(recorder) = &mut self.recorder {
-            let value = self.frames[self.depth - 1].value;
-            recorder.event(actor, op, value, self.places[actor as usize], &self.objects, &self.items, self.depth);
+        if late || self.late_steps != 0 {
+            self.watch_progress(actor, late);
         }
-        self.watch_progress(actor, late);
     }
 
     /// Hash over every event so far: who, what, where. Names objects by who created them, so that it is the same on
@@ -522,10 +555,10 @@ impl Exec {
         let object = &mut self.objects[object as usize];
         if exclusive {
             object.owner = NOBODY;
-            object.written.join(&clock);
+            object.past[Past::Written as usize].join(&clock);
         } else {
             object.readers -= 1;
-            object.read.join(&clock);
+            object.past[Past::Read as usize].join(&clock);
             if actor != NOBODY {
                 object.reader_set &= !(1 << actor);
             }

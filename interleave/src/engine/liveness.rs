@@ -26,9 +26,6 @@ impl Exec {
 
     /// Counts late steps; too many of them are a violation.
     pub(super) fn watch_progress(&mut self, actor: u8, late: bool) {
-        if !late && self.late_steps == 0 {
-            return;
-        }
         for (other, row) in self.late_in_a_row.iter_mut().enumerate() {
             if other != actor as usize {
                 *row = 0;

@@ -1,7 +1,7 @@
 //! Synchronisation objects of the running execution, and when an operation on one can go ahead.
 
 use super::clock::{Actors, Clock};
-use super::op::{Kind, Op};
+use super::op::{KINDS, Kind, Op};
 
 /// No actor: free, or the setup.
 pub(crate) const NOBODY: u8 = u8::MAX;
@@ -23,20 +23,85 @@ pub(crate) struct Object {
     pub(crate) queued_writers: u32,
     /// A gate's word.
     pub(crate) word: u64,
-    /// Join of the clocks of all operations that change the object, and of the releases of a lock held exclusively.
-    pub(crate) written: Clock,
-    /// Join of the clocks of all operations that only look; of a rwsem, of the releases of readers; of a work item, of
-    /// the ends of cancels and of looks at it.
-    pub(crate) read: Clock,
-    /// Rwsem: join of the clocks of writers queueing. Work item: of the ends of its runs.
-    pub(crate) queued: Clock,
-    /// Rwsem: join of the clocks of readers coming in. Work item: of queueing.
-    pub(crate) entered: Clock,
+    /// What later operations are ordered after; see [`Past`].
+    pub(crate) past: [Clock; 4],
     /// Event index + 1 of the last operation on it; 0 when there is none.
     pub(crate) last: u32,
     /// Whose pending operation is on it, once there are choices.
     pub(crate) waiting: Actors,
 }
+
+/// What is remembered of the operations on an object, each a join of clocks.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+pub(crate) enum Past {
+    /// Of all operations that change it, and of the releases of a lock held exclusively.
+    Written,
+    /// Of all operations that only look; of a rwsem, of the releases of readers; of a work item, of the ends of cancels
+    /// and of looks at it.
+    Read,
+    /// Rwsem: of writers queueing. Work item: of the ends of its runs.
+    Queued,
+    /// Rwsem: of readers coming in. Work item: of queueing.
+    Entered,
+    /// Of operations that nothing has to be ordered after by way of the object.
+    Forgotten,
+}
+
+/// What an operation is ordered after, as a set of [`Past`].
+const fn before(kind: Kind) -> u8 {
+    use Past::{Entered, Queued, Read, Written};
+    const fn set(pasts: &[Past]) -> u8 {
+        let (mut set, mut i) = (0, 0);
+        while i < pasts.len() {
+            set |= 1 << pasts[i] as u8;
+            i += 1;
+        }
+        set
+    }
+    match kind {
+        Kind::Lock | Kind::SpinLock | Kind::Load | Kind::WaitWhile | Kind::WaitUntil => set(&[Written]),
+        Kind::ReadLock => set(&[Written, Queued]),
+        Kind::WriteQueue => set(&[Entered]),
+        Kind::WriteLock | Kind::Store => set(&[Written, Read]),
+        Kind::Queue => set(&[Written, Entered, Read]),
+        Kind::Unqueue => set(&[Written, Entered]),
+        // Only the end of a cancel has an order with queueing; what was waited for is the item's business.
+        Kind::CancelEnd | Kind::Instance => set(&[Entered]),
+        Kind::WorkStart => set(&[Written, Entered, Queued]),
+        Kind::Flush | Kind::Read | Kind::Write | Kind::Invalidate => 0,
+        Kind::Done | Kind::Begin | Kind::Retry | Kind::Choose => 0,
+    }
+}
+
+/// Where an operation is remembered. Acquisitions are not; their releases are.
+const fn after(kind: Kind) -> Past {
+    match kind {
+        Kind::ReadLock | Kind::Queue => Past::Entered,
+        Kind::WriteQueue => Past::Queued,
+        Kind::Load | Kind::WaitWhile | Kind::WaitUntil | Kind::CancelEnd | Kind::Instance => Past::Read,
+        Kind::Store | Kind::WorkStart | Kind::Unqueue => Past::Written,
+        _ => Past::Forgotten,
+    }
+}
+
+static BEFORE: [u8; KINDS.len()] = {
+    let (mut table, mut i) = ([0; KINDS.len()], 0);
+    while i < KINDS.len() {
+        table[i] = before(KINDS[i]);
+        i += 1;
+    }
+    table
+};
+
+static AFTER: [u8; KINDS.len()] = {
+    let (mut table, mut i) = ([0; KINDS.len()], 0);
+    while i < KINDS.len() {
+        table[i] = after(KINDS[i]) as u8;
+        i += 1;
+    }
+    table
+};
 
 impl Object {
     pub(crate) fn new(name: &'static str, canonical: u64, word: u64) -> Self {
@@ -49,10 +114,7 @@ impl Object {
             reader_set: 0,
             queued_writers: 0,
             word,
-            written: Clock::ZERO,
-            read: Clock::ZERO,
-            queued: Clock::ZERO,
-            entered: Clock::ZERO,
+            past: [Clock::ZERO; 4],
             last: 0,
             waiting: 0,
         }
@@ -74,35 +136,10 @@ impl Object {
     /// Joins into `clock` everything that happens before `op` because of this object. Spans are walked by the caller.
     #[inline]
     pub(crate) fn order_before(&self, op: &Op, clock: &mut Clock) {
-        match op.kind {
-            Kind::Done | Kind::Begin | Kind::Retry | Kind::Choose | Kind::Read | Kind::Write | Kind::Invalidate => {}
-            Kind::Lock | Kind::SpinLock => clock.join(&self.written),
-            Kind::ReadLock => {
-                clock.join(&self.written);
-                clock.join(&self.queued);
-            }
-            Kind::WriteQueue => clock.join(&self.entered),
-            Kind::WriteLock | Kind::Store => {
-                clock.join(&self.written);
-                clock.join(&self.read);
-            }
-            Kind::Queue => {
-                clock.join(&self.written);
-                clock.join(&self.entered);
-                clock.join(&self.read);
-            }
-            Kind::Unqueue => {
-                clock.join(&self.written);
-                clock.join(&self.entered);
-            }
-            Kind::Load | Kind::WaitWhile | Kind::WaitUntil => clock.join(&self.written),
-            // What it waited for is the item's business; only the end of a cancel has an order with queueing.
-            Kind::Flush => {}
-            Kind::CancelEnd | Kind::Instance => clock.join(&self.entered),
-            Kind::WorkStart => {
-                clock.join(&self.written);
-                clock.join(&self.entered);
-                clock.join(&self.queued);
+        let before = BEFORE[op.kind as usize];
+        for (i, past) in self.past.iter().enumerate() {
+            if before & (1 << i) != 0 {
+                clock.join(past);
             }
         }
     }
@@ -110,13 +147,8 @@ impl Object {
     /// Lets later operations be ordered after `op`, which happened at `clock`.
     #[inline]
     pub(crate) fn publish(&mut self, op: &Op, clock: &Clock) {
-        match op.kind {
-            Kind::ReadLock => self.entered.join(clock),
-            Kind::WriteQueue => self.queued.join(clock),
-            Kind::Load | Kind::WaitWhile | Kind::WaitUntil | Kind::CancelEnd | Kind::Instance => self.read.join(clock),
-            Kind::Store | Kind::WorkStart | Kind::Unqueue => self.written.join(clock),
-            Kind::Queue => self.entered.join(clock),
-            _ => {}
+        if let Some(past) = self.past.get_mut(AFTER[op.kind as usize] as usize) {
+            past.join(clock);
         }
     }
 

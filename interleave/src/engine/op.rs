@@ -123,6 +123,13 @@ impl Op {
     pub(crate) const fn with_arg(kind: Kind, object: ObjectId, arg: u64) -> Op {
         Op { kind, object, span: Span::one(arg) }
     }
+    /// Equality without a branch for each field.
+    #[inline]
+    pub(crate) fn is(&self, other: &Op) -> bool {
+        let spans = (self.span.first ^ other.span.first) | (self.span.last ^ other.span.last);
+        let what = (self.kind as u32 ^ other.kind as u32) | (self.object ^ other.object);
+        spans | u64::from(what) == 0
+    }
     pub(crate) const fn arg(&self) -> u64 {
         self.span.first
     }
@@ -131,54 +138,90 @@ impl Op {
 /// Whether the order of the two can matter. Symmetric.
 #[inline]
 pub(crate) fn dependent(a: &Op, b: &Op) -> bool {
-    if a.object != b.object || a.object == NO_OBJECT || (a.kind.is_read() && b.kind.is_read()) {
-        return false;
-    }
-    match (a.kind, b.kind) {
-        (Kind::Flush, _) | (_, Kind::Flush) => false,
-        (Kind::CancelEnd, other) | (other, Kind::CancelEnd) => matches!(other, Kind::Queue),
-        // Instances are counted when they are queued; that they start or are cancelled changes nothing.
-        (Kind::Instance, other) | (other, Kind::Instance) => matches!(other, Kind::Queue),
-        // A queued writer keeps readers out, so taking the lock and reading are never both possible: the order that
-        // matters is that of the reader and the queueing.
-        (Kind::ReadLock, Kind::WriteLock) | (Kind::WriteLock, Kind::ReadLock) => false,
-        (Kind::WriteQueue, Kind::WriteLock) | (Kind::WriteLock, Kind::WriteQueue) => false,
-        // Queueing only counts up; which of two writers goes first is decided when they take the lock.
-        (Kind::WriteQueue, Kind::WriteQueue) => false,
-        // A flush drops copies; a write changes the original.
-        (Kind::Invalidate, Kind::Write) | (Kind::Write, Kind::Invalidate) | (Kind::Invalidate, Kind::Invalidate) => {
-            false
-        }
-        _ if a.kind.has_span() => a.span.first <= b.span.last && b.span.first <= a.span.last,
-        _ => true,
+    a.object == b.object && a.object != NO_OBJECT && dependent_here(a, b)
+}
+
+/// The same of two operations on one object.
+#[inline]
+pub(crate) fn dependent_here(a: &Op, b: &Op) -> bool {
+    match TABLE[a.kind as usize][b.kind as usize] {
+        Depends::No => false,
+        Depends::Yes => true,
+        Depends::WhereTheyMeet => a.span.first <= b.span.last && b.span.first <= a.span.last,
     }
 }
+
+/// An entry of the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+enum Depends {
+    No,
+    Yes,
+    /// When their spans overlap.
+    WhereTheyMeet,
+}
+
+/// By kind and kind, of two operations on one object.
+static TABLE: [[Depends; KINDS.len()]; KINDS.len()] = {
+    let mut table = [[Depends::No; KINDS.len()]; KINDS.len()];
+    let mut a = 0;
+    while a < KINDS.len() {
+        let mut b = 0;
+        while b < KINDS.len() {
+            table[a][b] = entry(KINDS[a], KINDS[b]);
+            b += 1;
+        }
+        a += 1;
+    }
+    table
+};
+
+/// How the table is made: one rule after the other, the first that fits counts.
+const fn entry(a: Kind, b: Kind) -> Depends {
+    use Depends::{No, WhereTheyMeet, Yes};
+    match (a, b) {
+        // Nobody else's business.
+        (Kind::Done | Kind::Begin | Kind::Retry | Kind::Choose, _) => No,
+        (_, Kind::Done | Kind::Begin | Kind::Retry | Kind::Choose) => No,
+        _ if a.is_read() && b.is_read() => No,
+        (Kind::Flush, _) | (_, Kind::Flush) => No,
+        (Kind::CancelEnd, Kind::Queue) | (Kind::Queue, Kind::CancelEnd) => Yes,
+        (Kind::CancelEnd, _) | (_, Kind::CancelEnd) => No,
+        // Instances are counted when they are queued; that they start or are cancelled changes nothing.
+        (Kind::Instance, Kind::Queue) | (Kind::Queue, Kind::Instance) => Yes,
+        (Kind::Instance, _) | (_, Kind::Instance) => No,
+        // A queued writer keeps readers out, so taking the lock and reading are never both possible: the order that
+        // matters is that of the reader and the queueing.
+        (Kind::ReadLock, Kind::WriteLock) | (Kind::WriteLock, Kind::ReadLock) => No,
+        (Kind::WriteQueue, Kind::WriteLock) | (Kind::WriteLock, Kind::WriteQueue) => No,
+        // Queueing only counts up; which of two writers goes first is decided when they take the lock.
+        (Kind::WriteQueue, Kind::WriteQueue) => No,
+        // A flush drops copies; a write changes the original.
+        (Kind::Invalidate, Kind::Write) | (Kind::Write, Kind::Invalidate) | (Kind::Invalidate, Kind::Invalidate) => No,
+        _ if a.has_span() => WhereTheyMeet,
+        _ => Yes,
+    }
+}
+
+/// All kinds, in declaration order.
+pub(super) const KINDS: [Kind; 22] = {
+    use Kind::*;
+    [
+        Done, Begin, Lock, SpinLock, ReadLock, WriteQueue, WriteLock, Load, Store, WaitWhile, WaitUntil, Read, Write,
+        Invalidate, Queue, Unqueue, Instance, Flush, CancelEnd, WorkStart, Retry, Choose,
+    ]
+};
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 19] = [
-        Kind::Lock,
-        Kind::SpinLock,
-        Kind::ReadLock,
-        Kind::WriteQueue,
-        Kind::WriteLock,
-        Kind::Load,
-        Kind::Store,
-        Kind::WaitWhile,
-        Kind::WaitUntil,
-        Kind::Read,
-        Kind::Write,
-        Kind::Invalidate,
-        Kind::Queue,
-        Kind::Unqueue,
-        Kind::Instance,
-        Kind::Flush,
-        Kind::CancelEnd,
-        Kind::WorkStart,
-        Kind::Retry,
-    ];
+    #[test]
+    fn kinds_stand_where_the_table_looks_for_them() {
+        for (i, kind) in KINDS.into_iter().enumerate() {
+            assert_eq!(kind as usize, i);
+        }
+    }
 
     #[test]
     fn dependence_is_symmetric_and_needs_a_common_object() {

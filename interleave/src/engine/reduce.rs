@@ -11,7 +11,7 @@
 
 use super::clock::{Actors, Clock, MAX_ACTORS};
 use super::exec::Exec;
-use super::op::{Kind, NO_OBJECT, Op, dependent};
+use super::op::{Kind, NO_OBJECT, Op, dependent, dependent_here};
 
 impl Exec {
     /// The choice at a new place of an exhaustive search; None when everything possible here is asleep.
@@ -134,7 +134,7 @@ impl Exec {
                 }
                 continue;
             }
-            if !dependent(&frame.op, op) || (idle && !frame.unqueued) {
+            if !dependent_here(&frame.op, op) || (idle && !frame.unqueued) {
                 continue;
             }
             let other = frame.actor;

@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::exec::{Exec, Mode};
-use super::object::NOBODY;
+use super::object::{NOBODY, Past};
 use super::op::{Kind, ObjectId, Op};
 use model::platform::{ClientId, QueueKind, WorkFunc};
 
@@ -234,7 +234,7 @@ impl Exec {
             (None, None) => return None,
             (Some(_), _) if self.queues[item.queue].kind == QueueKind::Ordered => {
                 // Those that were queued before have run before.
-                clock.join(&self.objects[item.object as usize].queued);
+                clock.join(&self.objects[item.object as usize].past[Past::Queued as usize]);
             }
             _ => {}
         }
@@ -299,7 +299,7 @@ impl Exec {
         if let Some(instance) = item.running.take() {
             item.ended.push((instance, clock));
         }
-        self.objects[item.object as usize].queued.join(&clock);
+        self.objects[item.object as usize].past[Past::Queued as usize].join(&clock);
         let queue = &mut self.queues[item.queue];
         if queue.kind == QueueKind::Ordered {
             queue.busy = false;

@@ -1,6 +1,5 @@
 //! Data whose lock lives elsewhere: no scheduling point, but every access is checked for data races with vector clocks.
 
-use crate::engine::clock::MAX_ACTORS;
 use crate::engine::exec::{Exec, Mode, fail, short, with};
 use crate::lab::{Invariant, Stamp, Violation};
 use model::platform::Plain;
@@ -11,7 +10,9 @@ use std::panic::Location;
 pub struct SimPlain<T> {
     value: RefCell<T>,
     last: Cell<Last>,
-    readers: RefCell<Readers>,
+    /// Who has read since, each actor once: mostly it is one.
+    reader: Cell<Option<Reader>>,
+    others: RefCell<Vec<Reader>>,
 }
 
 /// The last write.
@@ -24,12 +25,14 @@ struct Last {
     place: Option<&'static Location<'static>>,
 }
 
-/// Reads since the last write: for each actor its number then, and where.
-#[derive(Default)]
-struct Readers {
-    numbers: [u16; MAX_ACTORS],
-    any: bool,
-    places: Vec<(u8, Stamp, &'static Location<'static>)>,
+/// A read since the last write.
+#[derive(Clone, Copy)]
+struct Reader {
+    actor: u8,
+    /// Of the actor, then.
+    number: u16,
+    stamp: Stamp,
+    place: &'static Location<'static>,
 }
 
 impl<T> SimPlain<T> {
@@ -60,24 +63,28 @@ impl<T> SimPlain<T> {
         {
             return tell(other, "wrote", last.stamp, at);
         }
-        let mut readers = self.readers.borrow_mut();
+        let mine = Reader { actor, number: exec.moment(actor), stamp: exec.stamp(), place };
         if write {
-            if readers.any {
-                for &(other, stamp, at) in &readers.places {
-                    if other != actor && clock.lane(other) < readers.numbers[other as usize] {
-                        return tell(other, "read", stamp, at);
+            if let Some(first) = self.reader.take() {
+                let mut others = self.others.borrow_mut();
+                let unordered = |r: &&Reader| r.actor != actor && clock.lane(r.actor) < r.number;
+                let race = std::iter::once(&first).chain(others.iter()).find(unordered);
+                if let Some(r) = race {
+                    return tell(r.actor, "read", r.stamp, r.place);
+                }
+                others.clear();
+            }
+            self.last.set(Last { actor: Some(actor), number: mine.number, stamp: mine.stamp, place: Some(place) });
+        } else {
+            match self.reader.get() {
+                Some(first) if first.actor != actor => {
+                    let mut others = self.others.borrow_mut();
+                    match others.iter_mut().find(|r| r.actor == actor) {
+                        Some(other) => *other = mine,
+                        None => others.push(mine),
                     }
                 }
-                *readers = Readers::default();
-            }
-            let number = exec.moment(actor);
-            self.last.set(Last { actor: Some(actor), number, stamp: exec.stamp(), place: Some(place) });
-        } else {
-            readers.any = true;
-            readers.numbers[actor as usize] = exec.moment(actor);
-            match readers.places.iter_mut().find(|(who, ..)| *who == actor) {
-                Some(entry) => *entry = (actor, exec.stamp(), place),
-                None => readers.places.push((actor, exec.stamp(), place)),
+                _ => self.reader.set(Some(mine)),
             }
         }
         None
@@ -93,7 +100,12 @@ impl<T> SimPlain<T> {
 impl<T: 'static> Plain<T> for SimPlain<T> {
     fn new(value: T) -> Self {
         let last = Last { actor: None, number: 0, stamp: Stamp(0), place: None };
-        let plain = SimPlain { value: RefCell::new(value), last: Cell::new(last), readers: RefCell::default() };
+        let plain = SimPlain {
+            value: RefCell::new(value),
+            last: Cell::new(last),
+            reader: Cell::new(None),
+            others: RefCell::default(),
+        };
         // Who creates it has written it.
         with(|exec| {
             if exec.mode == Mode::Running {
