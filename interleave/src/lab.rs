@@ -88,6 +88,15 @@ pub trait Gate: Sized {
     /// Sleeps until the value equals `value`.
     #[track_caller]
     fn wait_until(&self, value: u64);
+    /// Spins, which is allowed in atomic context, until the bits `mask` of the value are `value`; returns it.
+    #[track_caller]
+    fn spin_until(&self, mask: u64, value: u64) -> u64;
+    /// Sleeps until the value is not 0, and takes one off it.
+    #[track_caller]
+    fn take(&self);
+    /// Takes one off the value unless it is 0; whether it did.
+    #[track_caller]
+    fn try_take(&self) -> bool;
 }
 
 /// A point in the running execution: the number of an event, from 1; 0 is the setup. Orders events of one execution

@@ -13,6 +13,7 @@ pub mod on_loom;
 mod panics;
 mod shrink;
 pub mod sim;
+pub mod sync;
 pub mod trace;
 
 pub use engine::clock::MAX_ACTORS;

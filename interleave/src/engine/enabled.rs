@@ -116,6 +116,7 @@ impl Exec {
             Kind::Begin | Kind::Choose | Kind::Queue | Kind::Unqueue | Kind::Instance => Can::Go,
             Kind::Retry => Can::GoLate,
             Kind::Flush | Kind::CancelEnd => may(self.items[op.span.last as usize].is_done(op.arg())),
+            Kind::GraceEnd => may(self.grace.is_over(op.arg())),
             Kind::WorkStart => self.can_start(op.arg() as usize),
             _ => may(Object::allows(&self.objects[op.object as usize], op)),
         }

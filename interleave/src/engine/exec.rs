@@ -4,6 +4,7 @@ use super::clock::{Actors, Clock, MAX_ACTORS, mix};
 use super::coroutine;
 use super::enabled::Enabled;
 use super::frame::Frame;
+use super::grace::Grace;
 use super::object::{NOBODY, Object, Past};
 use super::op::{Kind, NO_OBJECT, ObjectId, Op, dependent};
 use super::record::Recorder;
@@ -58,6 +59,9 @@ pub(crate) struct Exec {
     pub(crate) objects: Vec<Object>,
     created: [u32; MAX_ACTORS + 1],
     pub(crate) items: Vec<Item>,
+    pub(crate) grace: Grace,
+    /// Whether the last attempt in sequential context was successful.
+    tried_at_once: bool,
     pub(crate) queues: Vec<Queue>,
     /// Virtual time in milliseconds.
     pub(crate) now_ms: u64,
@@ -127,6 +131,17 @@ pub(crate) fn visible(op: Op, place: &'static Location<'static>) {
     }
 }
 
+/// A visible operation that may come to nothing; whether it did not.
+pub(crate) fn tries(op: Op, place: &'static Location<'static>) -> bool {
+    visible(op, place);
+    with(|exec| match exec.mode {
+        Mode::Running if !std::thread::panicking() => exec.chosen() == 1,
+        Mode::Sequential => exec.tried_at_once,
+        // Nothing can be had any more, and what is told to have been had would have to be given back.
+        Mode::Running | Mode::Ending => false,
+    })
+}
+
 /// A choice of the running actor between `alternatives`; 0 is the ordinary one, and the only one outside of executions.
 pub(crate) fn choose(alternatives: u8, place: &'static Location<'static>) -> u8 {
     if alternatives < 2 || with(|exec| exec.mode) != Mode::Running || std::thread::panicking() {
@@ -185,6 +200,8 @@ impl Exec {
             objects: Vec::new(),
             created: [0; MAX_ACTORS + 1],
             items: Vec::new(),
+            grace: Grace::new(),
+            tried_at_once: false,
             queues: Vec::new(),
             now_ms: 0,
             retries: [0; MAX_ACTORS],
@@ -223,6 +240,7 @@ impl Exec {
         self.objects.clear();
         self.created = [0; MAX_ACTORS + 1];
         self.items.clear();
+        self.grace.clear();
         self.queues.clear();
         self.now_ms = 0;
         self.retries = [0; MAX_ACTORS];
@@ -286,10 +304,12 @@ impl Exec {
         }
         let object = &mut self.objects[op.object as usize];
         assert!(object.allows(op), "{} cannot be had at once, and nobody else runs to give it", object.name);
-        object.apply(op, NOBODY);
-        if matches!(op.kind, Kind::Lock | Kind::SpinLock | Kind::WriteLock) {
+        let value = object.tried(op.kind).unwrap_or(0);
+        object.apply(op, NOBODY, value);
+        if matches!(op.kind, Kind::Lock | Kind::SpinLock | Kind::WriteLock) || op.kind == Kind::TryLock && value == 1 {
             object.owner = SEQUENTIAL_OWNER;
         }
+        self.tried_at_once = value == 1;
     }
 
     fn arrive(&mut self, actor: u8, op: Op, place: &'static Location<'static>) {
@@ -398,7 +418,7 @@ impl Exec {
         if op.object != NO_OBJECT {
             let object = &self.objects[op.object as usize];
             previous = object.last;
-            if op.kind.has_span() {
+            if op.kind.has_span() || object.may_be_tried {
                 let mut at = previous;
                 while at != 0 {
                     let frame = &self.frames[at as usize - 1];
@@ -407,11 +427,14 @@ impl Exec {
                     }
                     at = frame.previous;
                 }
-            } else {
-                object.order_before(&op, &mut clock);
             }
-            if matches!(op.kind, Kind::Flush | Kind::CancelEnd) {
-                self.items[op.span.last as usize].order_after_end(op.arg(), &mut clock);
+            object.order_before(&op, &mut clock);
+            match op.kind {
+                Kind::Flush | Kind::CancelEnd => {
+                    self.items[op.span.last as usize].order_after_end(op.arg(), &mut clock);
+                }
+                Kind::GraceEnd => self.grace.order_after_end(op.arg(), &mut clock),
+                _ => {}
             }
         }
         clock.tick(actor);
@@ -431,6 +454,11 @@ impl Exec {
         frame.preemptions = preemptions;
         if op.kind == Kind::Choose
             && let Some(value) = self.chooser.value(op.arg() as u8)
+        {
+            frame.value = value;
+        }
+        if op.object != NO_OBJECT
+            && let Some(value) = self.objects[op.object as usize].tried(op.kind)
         {
             frame.value = value;
         }
@@ -456,7 +484,7 @@ impl Exec {
         self.clocks[actor as usize % MAX_ACTORS] = frame.clock;
         if op.object != NO_OBJECT {
             let object = &mut self.objects[op.object as usize];
-            object.apply(op, actor);
+            object.apply(op, actor, frame.value);
             object.publish(op, &frame.clock);
             object.last = self.depth as u32 + 1;
         }
@@ -484,15 +512,15 @@ impl Exec {
         self.leaves(actor, op.object);
         if op.object != NO_OBJECT {
             let object = &mut self.objects[op.object as usize];
-            object.apply(op, actor);
+            object.apply(op, actor, self.frames[self.depth].value);
             object.publish(op, clock);
             object.last = self.depth as u32 + 1;
         }
         self.depth += 1;
         self.beyond_the_object(actor, op, late);
         if let Some(recorder) = &mut self.recorder {
-            let value = self.frames[self.depth - 1].value;
-            recorder.event(actor, op, value, self.places[actor as usize], &self.objects, &self.items, self.depth);
+            let frame = &self.frames[self.depth - 1];
+            recorder.event(frame, self.places[actor as usize], &self.objects, &self.items, self.depth);
         }
     }
 

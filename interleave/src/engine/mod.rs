@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `op` | visible operations, and which of them depend on each other |
 //! | `object`, `work` | locks, words, work items: when can an operation go ahead, what does it do |
+//! | `grace` | grace periods of RCU |
 //! | `exec` | the running execution: arrival of operations, who goes next |
 //! | `enabled` | who can run |
 //! | `frame`, `reduce` | the path being explored, partial-order reduction |
@@ -17,6 +18,7 @@ pub(crate) mod coroutine;
 mod enabled;
 pub(crate) mod exec;
 pub(crate) mod frame;
+pub(crate) mod grace;
 mod liveness;
 pub(crate) mod object;
 pub(crate) mod op;

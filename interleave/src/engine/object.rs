@@ -12,6 +12,8 @@ pub(crate) struct Object {
     pub(crate) name: &'static str,
     /// Whether it is a rwsem.
     pub(crate) rwsem: bool,
+    /// Whether it is a lock that may be tried: its releases are events.
+    pub(crate) may_be_tried: bool,
     /// Stable name in any interleaving: who created it, and as its how manyth.
     pub(crate) canonical: u64,
     /// Holder of a mutex or spinlock, or writer of a rwsem.
@@ -60,16 +62,21 @@ const fn before(kind: Kind) -> u8 {
         set
     }
     match kind {
-        Kind::Lock | Kind::SpinLock | Kind::Load | Kind::WaitWhile | Kind::WaitUntil => set(&[Written]),
+        Kind::Lock | Kind::SpinLock | Kind::TryRead => set(&[Written]),
+        Kind::Load | Kind::WaitWhile | Kind::WaitUntil | Kind::SpinUntil => set(&[Written]),
+        Kind::RcuRead => set(&[Written]),
+        Kind::GraceBegin => set(&[Read]),
         Kind::ReadLock => set(&[Written, Queued]),
         Kind::WriteQueue => set(&[Entered]),
-        Kind::WriteLock | Kind::Store => set(&[Written, Read]),
+        Kind::WriteLock | Kind::TryLock | Kind::Store | Kind::Take => set(&[Written, Read]),
         Kind::Queue => set(&[Written, Entered, Read]),
         Kind::Unqueue => set(&[Written, Entered]),
         // Only the end of a cancel has an order with queueing; what was waited for is the item's business.
         Kind::CancelEnd | Kind::Instance => set(&[Entered]),
         Kind::WorkStart => set(&[Written, Entered, Queued]),
         Kind::Flush | Kind::Read | Kind::Write | Kind::Invalidate => 0,
+        // Who has tried is found on the way back; sections that were waited for are the domain's business.
+        Kind::Unlock | Kind::UnlockRead | Kind::GraceEnd => 0,
         Kind::Done | Kind::Begin | Kind::Retry | Kind::Choose => 0,
     }
 }
@@ -79,8 +86,9 @@ const fn after(kind: Kind) -> Past {
     match kind {
         Kind::ReadLock | Kind::Queue => Past::Entered,
         Kind::WriteQueue => Past::Queued,
-        Kind::Load | Kind::WaitWhile | Kind::WaitUntil | Kind::CancelEnd | Kind::Instance => Past::Read,
-        Kind::Store | Kind::WorkStart | Kind::Unqueue => Past::Written,
+        Kind::Load | Kind::WaitWhile | Kind::WaitUntil | Kind::SpinUntil | Kind::RcuRead => Past::Read,
+        Kind::CancelEnd | Kind::Instance => Past::Read,
+        Kind::Store | Kind::Take | Kind::WorkStart | Kind::Unqueue | Kind::GraceBegin => Past::Written,
         _ => Past::Forgotten,
     }
 }
@@ -108,6 +116,7 @@ impl Object {
         Object {
             name,
             rwsem: false,
+            may_be_tried: false,
             canonical,
             owner: NOBODY,
             readers: 0,
@@ -127,8 +136,9 @@ impl Object {
             Kind::Lock | Kind::SpinLock => self.owner == NOBODY,
             Kind::ReadLock => self.owner == NOBODY && self.queued_writers == 0,
             Kind::WriteLock => self.owner == NOBODY && self.readers == 0,
-            Kind::WaitWhile => self.word != op.arg(),
-            Kind::WaitUntil => self.word == op.arg(),
+            Kind::WaitWhile => self.word & op.span.last != op.arg(),
+            Kind::WaitUntil | Kind::SpinUntil => self.word & op.span.last == op.arg(),
+            Kind::Take => self.word != 0,
             _ => true,
         }
     }
@@ -152,10 +162,21 @@ impl Object {
         }
     }
 
-    /// The effect of `op` by `actor` on the state. Clocks are the caller's business.
+    /// What `op`, which tries, comes to now: 1 for success. A waiting writer keeps those who try out, too.
+    pub(crate) fn tried(&self, kind: Kind) -> Option<u8> {
+        match kind {
+            Kind::TryLock => Some(u8::from(self.owner == NOBODY && self.readers == 0 && self.queued_writers == 0)),
+            Kind::TryRead => Some(u8::from(self.owner == NOBODY && self.queued_writers == 0)),
+            _ => None,
+        }
+    }
+
+    /// The effect of `op`, which came to `value`, by `actor` on the state. Clocks are the caller's business.
     #[inline]
-    pub(crate) fn apply(&mut self, op: &Op, actor: u8) {
+    pub(crate) fn apply(&mut self, op: &Op, actor: u8, value: u8) {
         match op.kind {
+            Kind::TryLock if value == 1 => self.owner = actor,
+            Kind::TryRead if value == 1 => self.apply(&Op { kind: Kind::ReadLock, ..*op }, actor, 0),
             Kind::Lock | Kind::SpinLock => self.owner = actor,
             Kind::ReadLock => {
                 self.readers += 1;

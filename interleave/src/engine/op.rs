@@ -62,13 +62,32 @@ pub(crate) enum Kind {
     /// One of `arg` things happens, and it is not the scheduler's kind of choice: an allocation fails or not, a timeout
     /// comes or not. Depends on nothing; all values are explored.
     Choose,
+    /// Acquire a mutex, a spinlock, or a rwsem for write, if that is possible at once.
+    TryLock,
+    /// Acquire a rwsem for read, if that is possible at once.
+    TryRead,
+    /// Release a lock that may be tried. The release of any other lock is no event: nobody can see it but by acquiring.
+    Unlock,
+    /// The same of a rwsem that was held for read.
+    UnlockRead,
+    /// Sleep until a gate's word is not 0, and take one off it.
+    Take,
+    /// Spin until the bits `span.last` of a gate's word are `arg`.
+    SpinUntil,
+    /// Begin a read-side critical section of RCU.
+    RcuRead,
+    /// Begin to wait for the sections that have begun.
+    GraceBegin,
+    /// Sleep until those have ended. Once they have, they stay so; therefore it is independent of everything.
+    GraceEnd,
 }
 
 impl Kind {
     /// Whether the operation leaves its object as it was: two of these on one object are independent.
     #[inline]
     pub(crate) const fn is_read(self) -> bool {
-        matches!(self, Kind::ReadLock | Kind::Load | Kind::WaitWhile | Kind::WaitUntil | Kind::Read)
+        use Kind::*;
+        matches!(self, ReadLock | TryRead | Load | WaitWhile | WaitUntil | SpinUntil | Read | RcuRead)
     }
     /// Whether the object is indexed by spans.
     #[inline]
@@ -78,7 +97,7 @@ impl Kind {
     /// Whether every earlier operation on its object happens before it: no need to look further back.
     #[inline]
     pub(crate) const fn orders_all(self) -> bool {
-        matches!(self, Kind::Lock | Kind::SpinLock | Kind::Store)
+        matches!(self, Kind::Lock | Kind::SpinLock | Kind::Store | Kind::Take)
     }
     /// Whether the object is a work item.
     pub(crate) const fn is_work(self) -> bool {
@@ -95,6 +114,9 @@ impl Kind {
                 | Kind::WriteLock
                 | Kind::WaitWhile
                 | Kind::WaitUntil
+                | Kind::Take
+                | Kind::GraceBegin
+                | Kind::GraceEnd
                 | Kind::Flush
                 | Kind::CancelEnd
         )
@@ -106,7 +128,7 @@ impl Kind {
 pub(crate) struct Op {
     pub(crate) kind: Kind,
     pub(crate) object: ObjectId,
-    /// For span kinds, where; for waits, `first` is the word compared with.
+    /// For span kinds, where; for waits on a word, `first` is what its bits `last` are compared with.
     pub(crate) span: Span,
 }
 
@@ -119,6 +141,10 @@ impl Op {
     }
     pub(crate) const fn with_span(kind: Kind, object: ObjectId, span: Span) -> Op {
         Op { kind, object, span }
+    }
+    /// A wait on the bits `mask` of a gate's word.
+    pub(crate) const fn wait(kind: Kind, object: ObjectId, value: u64, mask: u64) -> Op {
+        Op { kind, object, span: Span::new(value, mask) }
     }
     pub(crate) const fn with_arg(kind: Kind, object: ObjectId, arg: u64) -> Op {
         Op { kind, object, span: Span::one(arg) }
@@ -184,7 +210,7 @@ const fn entry(a: Kind, b: Kind) -> Depends {
         (Kind::Done | Kind::Begin | Kind::Retry | Kind::Choose, _) => No,
         (_, Kind::Done | Kind::Begin | Kind::Retry | Kind::Choose) => No,
         _ if a.is_read() && b.is_read() => No,
-        (Kind::Flush, _) | (_, Kind::Flush) => No,
+        (Kind::Flush | Kind::GraceEnd, _) | (_, Kind::Flush | Kind::GraceEnd) => No,
         (Kind::CancelEnd, Kind::Queue) | (Kind::Queue, Kind::CancelEnd) => Yes,
         (Kind::CancelEnd, _) | (_, Kind::CancelEnd) => No,
         // Instances are counted when they are queued; that they start or are cancelled changes nothing.
@@ -196,6 +222,15 @@ const fn entry(a: Kind, b: Kind) -> Depends {
         (Kind::WriteQueue, Kind::WriteLock) | (Kind::WriteLock, Kind::WriteQueue) => No,
         // Queueing only counts up; which of two writers goes first is decided when they take the lock.
         (Kind::WriteQueue, Kind::WriteQueue) => No,
+        // To try fails behind a queued writer and behind a holder alike.
+        (Kind::TryLock | Kind::TryRead, Kind::WriteLock) | (Kind::WriteLock, Kind::TryLock | Kind::TryRead) => No,
+        // Another reader neither helps nor hinders.
+        (Kind::TryRead, Kind::UnlockRead) | (Kind::UnlockRead, Kind::TryRead) => No,
+        (Kind::TryLock | Kind::TryRead, _) | (_, Kind::TryLock | Kind::TryRead) => Yes,
+        // Only who tries sees a release; who waits comes after it in any case.
+        (Kind::Unlock | Kind::UnlockRead, _) | (_, Kind::Unlock | Kind::UnlockRead) => No,
+        // Which sections have begun is all that a grace period asks for.
+        (Kind::GraceBegin, Kind::GraceBegin) => No,
         // A flush drops copies; a write changes the original.
         (Kind::Invalidate, Kind::Write) | (Kind::Write, Kind::Invalidate) | (Kind::Invalidate, Kind::Invalidate) => No,
         _ if a.has_span() => WhereTheyMeet,
@@ -204,11 +239,12 @@ const fn entry(a: Kind, b: Kind) -> Depends {
 }
 
 /// All kinds, in declaration order.
-pub(super) const KINDS: [Kind; 22] = {
+pub(super) const KINDS: [Kind; 31] = {
     use Kind::*;
     [
         Done, Begin, Lock, SpinLock, ReadLock, WriteQueue, WriteLock, Load, Store, WaitWhile, WaitUntil, Read, Write,
-        Invalidate, Queue, Unqueue, Instance, Flush, CancelEnd, WorkStart, Retry, Choose,
+        Invalidate, Queue, Unqueue, Instance, Flush, CancelEnd, WorkStart, Retry, Choose, TryLock, TryRead, Unlock,
+        UnlockRead, Take, SpinUntil, RcuRead, GraceBegin, GraceEnd,
     ]
 };
 

@@ -1,8 +1,9 @@
 //! What is written down when an execution is run to be looked at.
 
 use super::exec::short;
+use super::frame::Frame;
 use super::object::Object;
-use super::op::{Kind, NO_OBJECT, Op};
+use super::op::{Kind, NO_OBJECT};
 use super::work::Item;
 use crate::lab::{Stamp, Violation};
 use std::panic::Location;
@@ -51,14 +52,13 @@ pub(crate) struct Recorder {
 impl Recorder {
     pub(super) fn event(
         &mut self,
-        actor: u8,
-        op: &Op,
-        value: u8,
+        frame: &Frame,
         place: &'static Location<'static>,
         objects: &[Object],
         items: &[Item],
         index: usize,
     ) {
+        let (actor, op, value) = (frame.actor, &frame.op, frame.value);
         let object = if op.object == NO_OBJECT { "" } else { objects[op.object as usize].name };
         let item = |id: u64| items[id as usize].name();
         let span = || {
@@ -92,6 +92,16 @@ impl Recorder {
             Kind::CancelEnd => format!("{} is cancelled", item(op.span.last)),
             Kind::WorkStart => format!("{} starts", item(op.arg())),
             Kind::Retry => String::from("retry, when nobody else can run"),
+            Kind::TryLock | Kind::TryRead => {
+                let (what, shared) = (if value == 1 { "succeeds" } else { "fails" }, op.kind == Kind::TryRead);
+                format!("trylock {object}{} {what}", if shared { " for read" } else { "" })
+            }
+            Kind::Unlock | Kind::UnlockRead => format!("unlock {object}"),
+            Kind::Take => format!("take one of {object}"),
+            Kind::SpinUntil => format!("spin until {object} & {:#x} is {}", op.span.last, op.arg()),
+            Kind::RcuRead => format!("{object}: read side begins"),
+            Kind::GraceBegin => format!("{object}: wait for the readers"),
+            Kind::GraceEnd => format!("{object}: grace period over"),
             Kind::Choose => format!("choose {value} of {}", op.arg()),
         };
         let mut held = Vec::new();

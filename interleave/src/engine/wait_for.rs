@@ -23,6 +23,11 @@ pub(super) fn describe(exec: &Exec, stuck: &[usize]) -> String {
                 holders = vec![item.actor as usize];
                 format!("the end of {}", item.name())
             }
+            Kind::GraceEnd => {
+                holders = exec.grace.readers(op.arg());
+                format!("the readers of {}", object.name)
+            }
+            Kind::Take => format!("one of {}", object.name),
             Kind::ReadLock if object.owner == NOBODY => {
                 let writers = (0..exec.actors)
                     .filter(|&a| exec.pending[a].kind == Kind::WriteLock && exec.pending[a].object == op.object);

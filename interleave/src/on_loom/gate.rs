@@ -47,4 +47,16 @@ impl lab::Gate for Gate {
     fn wait_until(&self, value: u64) {
         self.word.wait(Mode::Gate, self.name, |word| (*word == value).then_some(()));
     }
+
+    fn spin_until(&self, mask: u64, value: u64) -> u64 {
+        self.word.wait(Mode::Gate, self.name, |word| (*word & mask == value).then_some(*word))
+    }
+
+    fn take(&self) {
+        self.word.wait(Mode::Gate, self.name, |word| word.checked_sub(1).map(|less| *word = less));
+    }
+
+    fn try_take(&self) -> bool {
+        self.word.change(|word| word.checked_sub(1).map(|less| *word = less)).is_some()
+    }
 }

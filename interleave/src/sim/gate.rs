@@ -47,11 +47,28 @@ impl Gate for SimGate {
     }
     #[track_caller]
     fn wait_while(&self, value: u64) -> u64 {
-        visible(Op::with_arg(Kind::WaitWhile, self.object, value), Location::caller());
+        visible(Op::wait(Kind::WaitWhile, self.object, value, u64::MAX), Location::caller());
         self.peek()
     }
     #[track_caller]
     fn wait_until(&self, value: u64) {
-        visible(Op::with_arg(Kind::WaitUntil, self.object, value), Location::caller());
+        visible(Op::wait(Kind::WaitUntil, self.object, value, u64::MAX), Location::caller());
+    }
+    #[track_caller]
+    fn spin_until(&self, mask: u64, value: u64) -> u64 {
+        visible(Op::wait(Kind::SpinUntil, self.object, value, mask), Location::caller());
+        self.peek()
+    }
+    #[track_caller]
+    fn take(&self) {
+        visible(Op::new(Kind::Take, self.object), Location::caller());
+        self.set(self.peek().wrapping_sub(1));
+    }
+    #[track_caller]
+    fn try_take(&self) -> bool {
+        visible(Op::new(Kind::Store, self.object), Location::caller());
+        let word = self.peek();
+        self.set(word.saturating_sub(1));
+        word != 0
     }
 }

@@ -1,6 +1,7 @@
 //! What the primitives of the controlled back end promise, each as a small program that is searched.
 
 mod choices;
+mod primitives;
 mod races;
 mod searching;
 mod sleeping;
