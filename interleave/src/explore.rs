@@ -7,6 +7,7 @@ use crate::engine::op::Op;
 use crate::engine::record::{Recorder, Timeline};
 use crate::engine::strategy::Chooser;
 use crate::lab::{Invariant, Violation};
+use crate::lockdep::LockReport;
 use crate::panics::{self, Quiet};
 use crate::sim::set_work_runner;
 use model::platform::{ClientId, Plant, WorkFunc};
@@ -65,6 +66,8 @@ pub struct Config {
     pub count_distinct: bool,
     /// Whether to go on after a violation, and count them ([`Stats::violations`]).
     pub keep_going: bool,
+    /// Whether to look out for deadlocks that no execution has ([`Outcome::predicted`]).
+    pub lockdep: bool,
 }
 
 impl Default for Config {
@@ -77,6 +80,7 @@ impl Default for Config {
             free_retries: 3,
             count_distinct: false,
             keep_going: false,
+            lockdep: true,
         }
     }
 }
@@ -163,6 +167,9 @@ pub struct Outcome {
     pub end: End,
     /// The first violation.
     pub failure: Option<Failure>,
+    /// Deadlocks predicted from the order in which all executions together took their locks, in the order in which they
+    /// were seen. They do not end a search: no execution has them, and one that does may yet come, or provably not.
+    pub predicted: Vec<LockReport>,
     /// The happens-before classes seen, sorted, when counted; with whether each was a violation.
     pub classes: Vec<(u64, bool)>,
 }
@@ -235,6 +242,7 @@ fn prepare(config: &Config, chooser: Chooser) {
         exec.free_retries = config.free_retries;
         exec.max_events = config.limits.events_per_execution.min(MOST_EVENTS);
         exec.count_classes = config.count_distinct;
+        exec.lockdep.begin_search(false);
     });
 }
 
@@ -258,6 +266,8 @@ pub fn explore(
     };
     let exhaustive = matches!(chooser, Chooser::Exhaustive { .. });
     prepare(config, chooser);
+    // Only a search learns: one execution, run again, has but a part of what was learned.
+    with(|exec| exec.lockdep.begin_search(config.lockdep));
     let mut stats = Stats::default();
     let mut classes: HashSet<(u64, bool)> = HashSet::new();
     let mut failure = None;
@@ -317,7 +327,8 @@ pub fn explore(
     let mut classes: Vec<(u64, bool)> = classes.into_iter().collect();
     classes.sort_unstable();
     tracing::debug!(executions = stats.executions, events = stats.events, ?end, "search ended");
-    Outcome { stats, end, failure, classes }
+    let predicted = with(|exec| exec.lockdep.take_reports());
+    Outcome { stats, end, failure, predicted, classes }
 }
 
 /// Runs `schedule` with everything written down.
@@ -325,6 +336,24 @@ pub fn explore(
 /// # Errors
 /// The schedule asks for an actor that cannot run.
 pub fn replay(program: &dyn Program, config: &Config, schedule: &Schedule) -> Result<Timeline, DoesNotFit> {
+    run_exactly(program, config, schedule, false)
+}
+
+/// Runs `schedule`, the beginning of an execution, and stops where it ends: what a
+/// [`Dependency`](crate::lockdep::Dependency) was seen in.
+///
+/// # Errors
+/// The schedule asks for an actor that cannot run.
+pub fn replay_until(program: &dyn Program, config: &Config, schedule: &Schedule) -> Result<Timeline, DoesNotFit> {
+    run_exactly(program, config, schedule, true)
+}
+
+fn run_exactly(
+    program: &dyn Program,
+    config: &Config,
+    schedule: &Schedule,
+    may_stop: bool,
+) -> Result<Timeline, DoesNotFit> {
     prepare(config, Chooser::Exactly(schedule.choices.clone()));
     with(|exec| exec.recorder = Some(Recorder::default()));
     let ended = run_once(program);
@@ -339,6 +368,7 @@ pub fn replay(program: &dyn Program, config: &Config, schedule: &Schedule) -> Re
         (timeline, exec.depth)
     });
     match ended {
+        Ended::Cut if may_stop && depth == schedule.choices.len() => Ok(timeline),
         Ended::Cut => Err(DoesNotFit { event: depth }),
         _ if depth < schedule.choices.len() => Err(DoesNotFit { event: depth }),
         Ended::Badly(violation) => Ok(Timeline { violation: Some(violation), ..timeline }),

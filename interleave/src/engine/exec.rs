@@ -8,6 +8,7 @@ use super::op::{Kind, NO_OBJECT, ObjectId, Op, dependent};
 use super::record::Recorder;
 use super::strategy::Chooser;
 use super::work::{Item, Queue};
+use crate::lockdep::Lockdep;
 use crate::lab::{Invariant, Stamp, Violation};
 use model::platform::Plant;
 use std::cell::RefCell;
@@ -71,6 +72,7 @@ pub(crate) struct Exec {
     pub(crate) races: u64,
     pub(crate) violation: Option<Violation>,
     pub(crate) recorder: Option<Recorder>,
+    pub(crate) lockdep: Lockdep,
 
     pub(crate) planted: u32,
     pub(crate) free_timers: u32,
@@ -170,6 +172,7 @@ impl Exec {
             races: 0,
             violation: None,
             recorder: None,
+            lockdep: Lockdep::default(),
             planted: 0,
             free_timers: 2,
             free_retries: 3,
@@ -200,6 +203,7 @@ impl Exec {
         self.late_in_a_row = [0; MAX_ACTORS];
         self.depth = 0;
         self.violation = None;
+        self.lockdep.begin_execution();
     }
 
     /// Registers an actor; its first pending operation is [`Kind::Begin`].
@@ -257,10 +261,11 @@ impl Exec {
 
     fn sleeps_in_atomic(&self, actor: u8, at: &str, place: &Location<'_>) -> Violation {
         let what = format!(
-            "{} may sleep at {at} ({}:{}) while it holds a spinlock",
+            "{} may sleep at {at} ({}:{}) {}",
             self.names[actor as usize],
             short(place.file()),
-            place.line()
+            place.line(),
+            self.why_atomic(actor)
         );
         Violation::new(Invariant::I8, what, None)
     }

@@ -3,6 +3,7 @@
 
 use crate::engine::exec::{Mode, visible, with};
 use crate::engine::op::{Kind, ObjectId, Op};
+use crate::lockdep::{ClassId, How, Sort, Wait};
 use model::Errno;
 use model::platform::{Mutex, SpinLock};
 use std::cell::{RefCell, RefMut};
@@ -12,6 +13,7 @@ use std::panic::Location;
 /// `struct mutex`.
 pub struct SimMutex<T> {
     object: ObjectId,
+    class: ClassId,
     value: RefCell<T>,
 }
 
@@ -19,19 +21,35 @@ pub struct SimMutex<T> {
 pub struct SimMutexGuard<'a, T> {
     value: RefMut<'a, T>,
     object: ObjectId,
+    class: ClassId,
 }
 
 impl<T: 'static> Mutex<T> for SimMutex<T> {
     type Guard<'a> = SimMutexGuard<'a, T>;
 
     fn new(name: &'static str, value: T) -> Result<Self, Errno> {
-        Ok(SimMutex { object: with(|exec| exec.add_object(name, 0)), value: RefCell::new(value) })
+        let (object, class) = with(|exec| (exec.add_object(name, 0), exec.lock_class(Sort::Lock, name)));
+        Ok(SimMutex { object, class, value: RefCell::new(value) })
     }
 
     #[track_caller]
     fn lock(&self) -> SimMutexGuard<'_, T> {
-        visible(Op::new(Kind::Lock, self.object), Location::caller());
-        SimMutexGuard { value: self.value.borrow_mut(), object: self.object }
+        self.lock_at(Location::caller())
+    }
+}
+
+impl<T: 'static> SimMutex<T> {
+    /// `mutex_lock_nested`: inside another lock of its class, by a rule that `subclass`, from 1, stands for.
+    #[track_caller]
+    pub fn lock_nested(&self, subclass: u8) -> SimMutexGuard<'_, T> {
+        let place = Location::caller();
+        super::nested(subclass, || self.lock_at(place))
+    }
+
+    fn lock_at(&self, place: &'static Location<'static>) -> SimMutexGuard<'_, T> {
+        let class = with(|exec| exec.lock_taken(self.class, How::Write, Wait::May, place));
+        visible(Op::new(Kind::Lock, self.object), place);
+        SimMutexGuard { value: self.value.borrow_mut(), object: self.object, class }
     }
 }
 
@@ -48,13 +66,17 @@ impl<T> DerefMut for SimMutexGuard<'_, T> {
 }
 impl<T> Drop for SimMutexGuard<'_, T> {
     fn drop(&mut self) {
-        with(|exec| exec.release(self.object, true));
+        with(|exec| {
+            exec.lock_released(self.class, How::Write);
+            exec.release(self.object, true);
+        });
     }
 }
 
 /// `spinlock_t`: its holder is in atomic context.
 pub struct SimSpinLock<T> {
     object: ObjectId,
+    class: ClassId,
     value: RefCell<T>,
 }
 
@@ -62,19 +84,35 @@ pub struct SimSpinLock<T> {
 pub struct SimSpinLockGuard<'a, T> {
     value: RefMut<'a, T>,
     object: ObjectId,
+    class: ClassId,
 }
 
 impl<T: 'static> SpinLock<T> for SimSpinLock<T> {
     type Guard<'a> = SimSpinLockGuard<'a, T>;
 
     fn new(name: &'static str, value: T) -> Result<Self, Errno> {
-        Ok(SimSpinLock { object: with(|exec| exec.add_object(name, 0)), value: RefCell::new(value) })
+        let (object, class) = with(|exec| (exec.add_object(name, 0), exec.lock_class(Sort::Lock, name)));
+        Ok(SimSpinLock { object, class, value: RefCell::new(value) })
     }
 
     #[track_caller]
     fn lock(&self) -> SimSpinLockGuard<'_, T> {
-        visible(Op::new(Kind::SpinLock, self.object), Location::caller());
-        SimSpinLockGuard { value: self.value.borrow_mut(), object: self.object }
+        self.lock_at(Location::caller())
+    }
+}
+
+impl<T: 'static> SimSpinLock<T> {
+    /// `spin_lock_nested`: inside another lock of its class, by a rule that `subclass`, from 1, stands for.
+    #[track_caller]
+    pub fn lock_nested(&self, subclass: u8) -> SimSpinLockGuard<'_, T> {
+        let place = Location::caller();
+        super::nested(subclass, || self.lock_at(place))
+    }
+
+    fn lock_at(&self, place: &'static Location<'static>) -> SimSpinLockGuard<'_, T> {
+        let class = with(|exec| exec.lock_taken(self.class, How::Write, Wait::May, place));
+        visible(Op::new(Kind::SpinLock, self.object), place);
+        SimSpinLockGuard { value: self.value.borrow_mut(), object: self.object, class }
     }
 }
 
@@ -96,6 +134,7 @@ impl<T> Drop for SimSpinLockGuard<'_, T> {
                 let depth = &mut exec.atomic_depth[exec.current as usize];
                 *depth = depth.saturating_sub(1);
             }
+            exec.lock_released(self.class, How::Write);
             exec.release(self.object, true);
         });
     }
