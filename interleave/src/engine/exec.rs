@@ -8,8 +8,8 @@ use super::op::{Kind, NO_OBJECT, ObjectId, Op, dependent};
 use super::record::Recorder;
 use super::strategy::Chooser;
 use super::work::{Item, Queue};
-use crate::lockdep::Lockdep;
 use crate::lab::{Invariant, Stamp, Violation};
+use crate::lockdep::Lockdep;
 use model::platform::Plant;
 use std::cell::RefCell;
 use std::panic::Location;
@@ -334,7 +334,8 @@ impl Exec {
             return self.nothing_runs();
         }
         if depth as u32 >= self.max_events {
-            let what = format!("{depth} events and no end: {} goes on and on", self.names[self.current as usize]);
+            let (name, starved) = (&self.names[self.current as usize], super::missed::starved(self, self.current));
+            let what = format!("{depth} events and no end: {name} goes on and on{starved}");
             self.set_violation(Violation::new(Invariant::I6, what, None));
             return Next::Failed;
         }
@@ -408,6 +409,7 @@ impl Exec {
         let preemptions = if depth == 0 { 0 } else { self.frames[depth - 1].preemptions } + u16::from(preempting);
         let frame = &mut self.frames[depth];
         frame.actor = actor;
+        frame.enabled = runnable;
         frame.op = op;
         frame.clock = clock;
         frame.index = clock.lane(actor);

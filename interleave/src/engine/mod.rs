@@ -7,7 +7,7 @@
 //! | `exec` | the running execution: arrival of operations, who goes next |
 //! | `frame`, `reduce` | the path being explored, partial-order reduction |
 //! | `strategy` | the other ways of choosing |
-//! | `liveness`, `wait_for` | no progress, deadlocks, and a deadlock in words |
+//! | `liveness`, `wait_for`, `missed` | no progress, deadlocks; a deadlock in words, and what those that wait have missed |
 //! | `record` | an execution in words |
 //! | `coroutine` | actors as coroutines |
 
@@ -16,6 +16,7 @@ pub(crate) mod coroutine;
 pub(crate) mod exec;
 pub(crate) mod frame;
 mod liveness;
+mod missed;
 pub(crate) mod object;
 pub(crate) mod op;
 pub(crate) mod record;

@@ -90,9 +90,7 @@ impl Lockdep {
         let held = self.holders[moment.actor as usize].context().iter();
         Scene {
             actor: moment.name.to_string(),
-            held: held
-                .map(|h| Stacked { class: h.key.class(), how: h.key.how(), place: h.place })
-                .collect(),
+            held: held.map(|h| Stacked { class: h.key.class(), how: h.key.how(), place: h.place }).collect(),
             taken,
             waits,
             schedule: Schedule { choices: moment.frames.iter().map(|frame| frame.actor).collect() },
