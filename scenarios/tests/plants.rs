@@ -17,6 +17,7 @@ fn falls(scenario: &Scenario, plants: &[Plant]) -> Option<Invariant> {
             assert!(exhausted, "{}: small enough to finish", scenario.name);
             None
         }
+        CheckVerdict::Predicted { .. } => Some(Invariant::I8),
         CheckVerdict::Interrupted => unreachable!("nobody interrupts"),
     }
 }

@@ -13,7 +13,7 @@ pub(super) const ROOT: Node = 0;
 const PRESENT: u64 = 1 << 31;
 
 /// The trie.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Chains {
     /// Parent and key, and the child; open addressing, 0 is empty.
     table: Vec<(u64, Node)>,
@@ -21,33 +21,47 @@ pub(super) struct Chains {
     len: u32,
 }
 
+impl Default for Chains {
+    fn default() -> Self {
+        Chains { table: vec![(0, ROOT); 256], len: 0 }
+    }
+}
+
 impl Chains {
-    /// Where `key`, below 2³¹, leads from `node`, and whether that was seen before.
+    const fn entry(node: Node, key: u32) -> u64 {
+        (node as u64) << 32 | PRESENT | key as u64
+    }
+
+    /// Where `key`, below 2³¹, leads from `node`, if that was seen before.
     #[inline]
-    pub(super) fn child(&mut self, node: Node, key: u32) -> (Node, bool) {
-        let entry = u64::from(node) << 32 | PRESENT | u64::from(key);
-        if !self.table.is_empty() {
-            let mask = self.table.len() - 1;
-            let mut at = Self::hash(entry) & mask;
-            loop {
-                let (found, child) = self.table[at];
-                if found == entry {
-                    return (child, true);
-                }
-                if found == 0 {
-                    break;
-                }
-                at = (at + 1) & mask;
+    pub(super) fn find(&self, node: Node, key: u32) -> Option<Node> {
+        let (entry, mask) = (Self::entry(node, key), self.table.len() - 1);
+        let mut at = Self::hash(entry) & mask;
+        while let Some(&(found, child)) = self.table.get(at) {
+            if found == entry {
+                return Some(child);
             }
+            if found == 0 {
+                break;
+            }
+            at = (at + 1) & mask;
         }
-        (self.add(entry), false)
+        None
+    }
+
+    /// Where `key` leads from `node`, and whether that was seen before.
+    pub(super) fn child(&mut self, node: Node, key: u32) -> (Node, bool) {
+        match self.find(node, key) {
+            Some(child) => (child, true),
+            None => (self.add(Self::entry(node, key)), false),
+        }
     }
 
     #[cold]
     fn add(&mut self, entry: u64) -> Node {
         if (self.len as usize + 1) * 2 > self.table.len() {
             let old = std::mem::take(&mut self.table);
-            self.table = vec![(0, ROOT); (old.len() * 2).max(256)];
+            self.table = vec![(0, ROOT); old.len() * 2];
             for (entry, child) in old.into_iter().filter(|(entry, _)| *entry != 0) {
                 self.put(entry, child);
             }

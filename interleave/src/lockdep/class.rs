@@ -40,15 +40,42 @@ impl fmt::Display for Class {
 }
 
 /// All of them. There are a few dozen.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Classes {
     /// The first is no class.
     list: Vec<Class>,
     /// Open addressing by name; 0 is empty.
     table: Vec<ClassId>,
+    /// The last answer for each place in memory that a name is at, for names that come again and again. A text at one place
+    /// is one text, so it answers as the table does.
+    recent: [Recent; RECENT],
+}
+
+/// Where the name is, its length, and the answer for subclass 0; no class when empty.
+type Recent = (usize, usize, ClassId, Sort);
+const RECENT: usize = 64;
+
+impl Default for Classes {
+    fn default() -> Self {
+        Classes { list: Vec::new(), table: Vec::new(), recent: [(0, 0, 0, Sort::Lock); RECENT] }
+    }
 }
 
 impl Classes {
+    /// The class of `name` with subclass 0; made when it is new.
+    #[inline]
+    pub(super) fn plain(&mut self, sort: Sort, name: &'static str) -> ClassId {
+        let (at, len) = (name.as_ptr() as usize, name.len());
+        let slot = (at ^ at >> 6) % RECENT;
+        let recent = self.recent[slot];
+        if recent.0 == at && recent.1 == len && recent.3 == sort && recent.2 != 0 {
+            return recent.2;
+        }
+        let class = self.of(sort, name, 0);
+        self.recent[slot] = (at, len, class, sort);
+        class
+    }
+
     /// The class of `name` and `subclass`; made when it is new.
     pub(super) fn of(&mut self, sort: Sort, name: &'static str, subclass: u8) -> ClassId {
         if self.list.len() * 2 >= self.table.len() {
@@ -131,7 +158,9 @@ mod tests {
         let mut classes = Classes::default();
         let names: Vec<&'static str> = (0..200).map(|n| &*format!("lock {n}").leak()).collect();
         let ids: Vec<ClassId> = names.iter().map(|name| classes.of(Sort::Lock, name, 0)).collect();
-        for (name, id) in names.iter().zip(&ids) {
+        for (name, id) in names.iter().zip(&ids).chain(names.iter().zip(&ids)) {
+            assert_eq!(classes.plain(Sort::Lock, name), *id);
+            assert_ne!(classes.plain(Sort::Queue, name), *id);
             assert_eq!(classes.of(Sort::Lock, name, 0), *id);
             assert_ne!(classes.of(Sort::Map, name, 0), *id);
             let inner = classes.nested(*id, 1);

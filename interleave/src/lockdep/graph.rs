@@ -5,6 +5,7 @@ use super::class::ClassId;
 use crate::explore::Schedule;
 use std::collections::VecDeque;
 use std::panic::Location;
+use std::rc::Rc;
 
 /// The kind of an edge A -> B, in lockdep's letters: how A is held (Shared, Exclusive), how B is taken (Recursive read,
 /// Not).
@@ -60,9 +61,9 @@ pub(super) enum Waits {
 #[derive(Clone, Debug)]
 pub(super) enum Origin {
     /// The first of these locks was held when the scene's was taken; its place in `held`.
-    Order { scene: Scene, at: usize },
+    Order { scene: Rc<Scene>, at: usize },
     /// The one lock is held with interrupts on, the other is taken in a handler.
-    Interrupt { holds: Box<Scene>, handler: Box<Scene> },
+    Interrupt { holds: Rc<Scene>, handler: Rc<Scene> },
 }
 
 /// One step of a path.
@@ -185,7 +186,7 @@ mod tests {
                 waits: Waits::Takes,
                 schedule: Schedule::default(),
             };
-            graph.add(from, to, Dep::of(held, taken), Origin::Order { scene, at: 0 });
+            graph.add(from, to, Dep::of(held, taken), Origin::Order { scene: Rc::new(scene), at: 0 });
         }
         graph
     }

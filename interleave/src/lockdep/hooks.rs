@@ -1,23 +1,21 @@
 //! What the primitives call. All of it is about the running actor; outside of executions nothing happens.
 
+use super::Lockdep;
 use super::actor::{How, Key, Wait};
 use super::class::{ClassId, Sort};
 use super::graph::Waits;
 use super::learn::Moment;
+use crate::engine::clock::MAX_ACTORS;
 use crate::engine::exec::{Exec, Mode};
 use crate::engine::work::{ItemId, QueueId};
-use crate::lab::NOTIFIER_MAP;
 use std::panic::Location;
 
 type Place = &'static Location<'static>;
 
-/// The pseudo lock of direct reclaim (`__fs_reclaim_map`).
-pub(crate) const FS_RECLAIM: &str = "fs_reclaim";
-
 impl Exec {
     /// The class of a lock or map; 0 when the validator is off.
     pub(crate) fn lock_class(&mut self, sort: Sort, name: &'static str) -> ClassId {
-        if self.lockdep.on { self.lockdep.classes.of(sort, name, 0) } else { 0 }
+        if self.lockdep.on { self.lockdep.classes.plain(sort, name) } else { 0 }
     }
 
     /// The running actor is about to take a lock. Its class with the subclass that holds now, to be given back.
@@ -26,14 +24,29 @@ impl Exec {
         if class == 0 || self.mode != Mode::Running {
             return class;
         }
-        let lockdep = &mut self.lockdep;
-        let holder = &mut lockdep.holders[self.current as usize];
+        let holder = &mut self.lockdep.holders[self.current as usize % MAX_ACTORS];
+        let key = holder.key(class, how, wait);
+        match self.lockdep.chains.find(holder.node, key.number()) {
+            Some(node) if holder.subclass == 0 && holder.has_room() => {
+                holder.push(key, place, node);
+                class
+            }
+            _ => self.lock_taken_anew(class, how, wait, place),
+        }
+    }
+
+    /// The same, when it is new or nested, or there is no room.
+    #[cold]
+    #[inline(never)]
+    fn lock_taken_anew(&mut self, class: ClassId, how: How, wait: Wait, place: Place) -> ClassId {
+        let Exec { lockdep, current, .. } = self;
+        let holder = &lockdep.holders[*current as usize];
         let class = match holder.subclass {
             0 => class,
             subclass => lockdep.classes.nested(class, subclass),
         };
-        let key = Key::new(class, how, wait, holder.irq());
-        let (node, seen) = lockdep.chains.child(holder.node(), key.number());
+        let key = holder.key(class, how, wait);
+        let (node, seen) = lockdep.chains.child(holder.node, key.number());
         if !seen {
             self.lock_is_new(key, Waits::Takes, place);
         }
@@ -45,7 +58,7 @@ impl Exec {
     #[inline]
     pub(crate) fn lock_released(&mut self, class: ClassId, how: How) {
         if class != 0 && self.mode == Mode::Running {
-            self.lockdep.holders[self.current as usize].pop(class, how, &mut self.lockdep.chains);
+            self.lockdep.holders[self.current as usize % MAX_ACTORS].pop(class, how, &mut self.lockdep.chains);
         }
     }
 
@@ -55,11 +68,11 @@ impl Exec {
             return;
         }
         let begun = self.lockdep.classes.get(class).begun;
-        let holder = &mut self.lockdep.holders[self.current as usize];
+        let holder = &mut self.lockdep.holders[self.current as usize % MAX_ACTORS];
         holder.awaits = Some((class, begun));
-        let key = Key::new(class, How::Write, Wait::May, holder.irq());
+        let key = holder.key(class, How::Write, Wait::May);
         // Not the same as taking it, which also says that it is held with interrupts on.
-        let (_, seen) = self.lockdep.chains.child(holder.node(), key.sync());
+        let (_, seen) = self.lockdep.chains.child(holder.node, key.sync());
         if !seen {
             self.lock_is_new(key, Waits::Syncs, place);
         }
@@ -78,20 +91,18 @@ impl Exec {
         if !self.lockdep.on || self.mode != Mode::Running {
             return;
         }
-        let reclaim = self.lockdep.classes.of(Sort::Map, FS_RECLAIM, 0);
-        let holder = &self.lockdep.holders[self.current as usize];
+        let holder = &self.lockdep.holders[self.current as usize % MAX_ACTORS];
         if holder.noreclaim > 0 {
             return;
         }
-        let key = Key::new(reclaim, How::Write, Wait::May, holder.irq());
-        let (node, seen) = self.lockdep.chains.child(holder.node(), key.allocation());
+        let key = holder.key(Lockdep::RECLAIM, How::Write, Wait::May);
+        let (node, seen) = self.lockdep.chains.child(holder.node, key.allocation());
         if !seen {
+            let inner = holder.key(Lockdep::NOTIFIER, How::Write, Wait::May);
             self.lock_is_new(key, Waits::Allocates, place);
-            let notifier = self.lockdep.classes.of(Sort::Map, NOTIFIER_MAP, 0);
-            let inner = Key::new(notifier, How::Write, Wait::May, key.irq());
             self.lockdep.holders[self.current as usize].push(key, place, node);
             self.lock_is_new(inner, Waits::Allocates, place);
-            self.lock_released(reclaim, How::Write);
+            self.lock_released(Lockdep::RECLAIM, How::Write);
         }
     }
 
@@ -124,7 +135,7 @@ impl Exec {
     /// The handler returns.
     pub(crate) fn handler_ends(&mut self, floor: usize) {
         if self.mode == Mode::Running {
-            self.lockdep.holders[self.current as usize].leave_handler(floor);
+            self.lockdep.holders[self.current as usize].leave_handler(floor, &mut self.lockdep.chains);
             self.atomic_depth[self.current as usize] -= 1;
         }
     }

@@ -10,6 +10,7 @@ use super::report::{LockReport, Pattern};
 use crate::engine::frame::Frame;
 use crate::explore::Schedule;
 use std::panic::Location;
+use std::rc::Rc;
 
 /// Who takes a lock, and when.
 pub(super) struct Moment<'a> {
@@ -24,8 +25,8 @@ pub(super) struct Moment<'a> {
 #[derive(Debug, Default)]
 struct Use {
     class: ClassId,
-    on: [Option<Box<Scene>>; 3],
-    handler: [Option<Box<Scene>>; 3],
+    on: [Option<Rc<Scene>>; 3],
+    handler: [Option<Rc<Scene>>; 3],
 }
 
 /// By class, in first-seen order.
@@ -55,7 +56,7 @@ impl Lockdep {
     #[cold]
     pub(super) fn learn(&mut self, key: Key, waits: Waits, moment: &Moment<'_>) {
         let taken = Stacked { class: key.class(), how: key.how(), place: moment.place };
-        let scene = self.scene(taken, waits, moment);
+        let scene = Rc::new(self.scene(taken, waits, moment));
         if key.irq() == Irq::Handler && key.waits() {
             self.learn_use(&scene, true);
         }
@@ -81,7 +82,7 @@ impl Lockdep {
     pub(super) fn learn_irqs_on(&mut self, moment: &Moment<'_>) {
         for held in self.holders[moment.actor as usize].held.clone() {
             let taken = Stacked { class: held.key.class(), how: held.key.how(), place: held.place };
-            let scene = self.scene(taken, Waits::Takes, moment);
+            let scene = Rc::new(self.scene(taken, Waits::Takes, moment));
             self.learn_use(&scene, false);
         }
     }
@@ -98,20 +99,20 @@ impl Lockdep {
     }
 
     /// A class is taken in a handler, or with interrupts on: every class of the other kind is one side of an edge.
-    fn learn_use(&mut self, scene: &Scene, handler: bool) {
+    fn learn_use(&mut self, scene: &Rc<Scene>, handler: bool) {
         let Stacked { class, how, .. } = scene.taken;
         let mine = self.uses.of(class);
         let slot = if handler { &mut mine.handler[how as usize] } else { &mut mine.on[how as usize] };
         if slot.is_some() {
             return;
         }
-        *slot = Some(Box::new(scene.clone()));
+        *slot = Some(scene.clone());
         let mut new = Vec::new();
         for other in &self.uses.0 {
             for other_how in How::ALL {
                 let theirs = if handler { &other.on } else { &other.handler };
                 let Some(theirs) = &theirs[other_how as usize] else { continue };
-                let mine = Box::new(scene.clone());
+                let mine = scene.clone();
                 let (from, to, dep, holds, handler) = if handler {
                     (other.class, class, Dep::of(other_how, how), theirs.clone(), mine)
                 } else {

@@ -54,15 +54,18 @@ mod report;
 
 pub(crate) use actor::{How, Wait};
 pub(crate) use class::{ClassId, Sort};
-pub(crate) use hooks::FS_RECLAIM;
 pub use report::{Dependency, LockReport, Pattern, Taken};
 
 use crate::engine::clock::MAX_ACTORS;
+use crate::lab::NOTIFIER_MAP;
 use actor::Holder;
 use chain::Chains;
 use class::Classes;
 use graph::Graph;
 use learn::Uses;
+
+/// The pseudo lock of direct reclaim (`__fs_reclaim_map`).
+pub(crate) const FS_RECLAIM: &str = "fs_reclaim";
 
 /// Everything that is known about lock order in the running search.
 #[derive(Default)]
@@ -77,9 +80,17 @@ pub(crate) struct Lockdep {
 }
 
 impl Lockdep {
+    /// The class of reclaim.
+    const RECLAIM: ClassId = 1;
+    /// The class of mmu notifier callbacks.
+    const NOTIFIER: ClassId = 2;
+
     /// Forgets everything: a new search begins, with or without the validator.
     pub(crate) fn begin_search(&mut self, on: bool) {
         *self = Lockdep { on, ..Lockdep::default() };
+        let reclaim = self.classes.of(Sort::Map, FS_RECLAIM, 0);
+        let notifier = self.classes.of(Sort::Map, NOTIFIER_MAP, 0);
+        assert_eq!((reclaim, notifier), (Lockdep::RECLAIM, Lockdep::NOTIFIER), "classes are numbered from 1");
     }
 
     /// A new execution begins: nobody holds anything. What was learned stays.
