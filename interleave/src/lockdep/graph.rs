@@ -31,6 +31,8 @@ impl Dep {
 pub(super) struct Stacked {
     pub(super) class: ClassId,
     pub(super) how: How,
+    /// Taking it did not wait.
+    pub(super) begun: bool,
     pub(super) place: &'static Location<'static>,
 }
 
@@ -177,7 +179,7 @@ mod tests {
 
     fn graph(edges: &[(ClassId, How, How, ClassId)]) -> Graph {
         let mut graph = Graph::default();
-        let stacked = |class, how| Stacked { class, how, place: Location::caller() };
+        let stacked = |class, how| Stacked { class, how, begun: false, place: Location::caller() };
         for &(from, held, taken, to) in edges {
             let scene = Scene {
                 actor: String::new(),

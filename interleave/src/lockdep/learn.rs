@@ -43,6 +43,10 @@ impl Uses {
     }
 }
 
+fn stacked(key: Key, place: &'static Location<'static>) -> Stacked {
+    Stacked { class: key.class(), how: key.how(), begun: !key.waits(), place }
+}
+
 /// An edge to be.
 struct New {
     from: ClassId,
@@ -55,7 +59,7 @@ impl Lockdep {
     /// `key` is taken on top of what the actor holds, for the first time.
     #[cold]
     pub(super) fn learn(&mut self, key: Key, waits: Waits, moment: &Moment<'_>) {
-        let taken = Stacked { class: key.class(), how: key.how(), place: moment.place };
+        let taken = stacked(key, moment.place);
         let scene = Rc::new(self.scene(taken, waits, moment));
         if key.irq() == Irq::Handler && key.waits() {
             self.learn_use(&scene, true);
@@ -81,7 +85,7 @@ impl Lockdep {
     #[cold]
     pub(super) fn learn_irqs_on(&mut self, moment: &Moment<'_>) {
         for held in self.holders[moment.actor as usize].held.clone() {
-            let taken = Stacked { class: held.key.class(), how: held.key.how(), place: held.place };
+            let taken = stacked(held.key, held.place);
             let scene = Rc::new(self.scene(taken, Waits::Takes, moment));
             self.learn_use(&scene, false);
         }
@@ -91,7 +95,7 @@ impl Lockdep {
         let held = self.holders[moment.actor as usize].context().iter();
         Scene {
             actor: moment.name.to_string(),
-            held: held.map(|h| Stacked { class: h.key.class(), how: h.key.how(), place: h.place }).collect(),
+            held: held.map(|held| stacked(held.key, held.place)).collect(),
             taken,
             waits,
             schedule: Schedule { choices: moment.frames.iter().map(|frame| frame.actor).collect() },

@@ -37,7 +37,8 @@ impl fmt::Display for Pattern {
 pub struct Taken {
     /// Its class, with subclass if any: `"mmap_lock/1"`.
     pub lock: String,
-    /// Whether others may have it at the same time: `""` for exclusively, `"(r)"` for read, `"(rr)"` for recursive read.
+    /// Whether others may have it at the same time: `""` for exclusively, `"(r)"` for read, `"(rr)"` for recursive read,
+    /// `" (begun)"` for something that others wait for.
     pub how: &'static str,
     /// Source file, from the crate's folder.
     pub file: &'static str,
@@ -52,6 +53,7 @@ impl Taken {
             how: match stacked.how {
                 How::Write => "",
                 How::Read => "(r)",
+                How::Recursive if stacked.begun => " (begun)",
                 How::Recursive => "(rr)",
             },
             file: short(stacked.place.file()),
@@ -163,14 +165,14 @@ impl Dependency {
         let (outer, inner) = (&self.outer, &self.inner);
         match &self.handler {
             Some(handler) => format!(
-                "{} has {outer} from {} with interrupts on, and {handler} {} {inner} at {} in a handler",
+                "{} has {outer} from {} with interrupts on, and {handler} {} {inner} in a handler at {}",
                 self.actor,
                 outer.place(),
                 self.wants,
                 inner.place()
             ),
             None => format!(
-                "{} {} {inner} at {} and has {outer} from {}",
+                "{} {} {inner} at {} while it has {outer} from {}",
                 self.actor,
                 self.wants,
                 inner.place(),

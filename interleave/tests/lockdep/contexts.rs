@@ -25,7 +25,7 @@ fn a_lock_of_a_handler_that_is_held_with_interrupts_on() {
     assert_is(&report, Pattern::InconsistentState, "fence_lock -> fence_lock");
     let told = "thread has fence_lock from";
     assert!(report.to_string().contains(told), "{report}");
-    assert!(report.to_string().contains("irq takes fence_lock at"), "{report}");
+    assert!(report.to_string().contains("irq takes fence_lock in a handler at"), "{report}");
     clean(handler_and_thread(true));
 }
 

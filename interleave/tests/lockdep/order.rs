@@ -54,7 +54,7 @@ fn a_report_names_who_took_what_where_and_each_edge_can_be_run_again() {
     assert_eq!(last.inner.line, last.outer.line + 1);
     let violation = report.violation();
     assert_eq!(violation.invariant, Invariant::I8);
-    for part in ["worker takes svm_lock at", "and has gc_lock from", "ioctl takes gc_lock at"] {
+    for part in ["worker takes svm_lock at", "while it has gc_lock from", "ioctl takes gc_lock at"] {
         assert!(violation.what.contains(part), "{}", violation.what);
     }
     assert!(!violation.what.contains('\n'));
@@ -71,8 +71,8 @@ fn a_report_names_who_took_what_where_and_each_edge_can_be_run_again() {
         text,
         format!(
             "possible circular locking dependency: gc_lock -> svm_lock -> gc_lock\n  \
-             #0 worker takes svm_lock at {} and has gc_lock from {}\n  \
-             #1 ioctl takes gc_lock at {} and has svm_lock from {}\n  \
+             #0 worker takes svm_lock at {} while it has gc_lock from {}\n  \
+             #1 ioctl takes gc_lock at {} while it has svm_lock from {}\n  \
              possible unsafe scenario, one CPU for each of the above:\n    \
              #0 has gc_lock\n    \
              {:24}#1 has svm_lock\n    \

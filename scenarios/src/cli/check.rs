@@ -207,8 +207,12 @@ fn save(dir: &Path, job: &Job<'_>, plants: &[Plant], finding: &Finding) -> Resul
 
 /// The deadlocks that the order of locks predicts.
 fn predictions(job: &Job<'_>, result: &CheckResult) -> String {
-    let mut out =
-        format!("{}: predicted from the order in which locks are taken, in no execution so far\n", job.name());
+    let reached = match result.verdict {
+        CheckVerdict::Predicted { exhausted: true } => "; every execution of this scenario stays clear of it",
+        CheckVerdict::Predicted { exhausted: false } => "; no execution so far has it",
+        _ => "",
+    };
+    let mut out = format!("{}: violates I8, predicted from the order in which locks are taken{reached}\n", job.name());
     for report in &result.predicted {
         out += &format!("\n{report}\n");
     }
