@@ -20,14 +20,13 @@ pub(super) fn since(exec: &Exec, actor: usize) -> String {
     let (_, begun) = exec.map_holders(actor as u8, exec.objects[op.object as usize].name);
     if let Some(&last) = opened.last() {
         let name = |at: usize| exec.names[path[at].actor as usize].as_str();
-        let shut = stores.iter().copied().find(|&at| at > last);
+        let shut = stores.iter().copied().find(|&at| at > last && !open(at + 1));
         let by = shut.map_or(String::new(), |at| format!(" and taken back by {} at event {}", name(at), at + 1));
-        let times = if opened.len() == 1 { String::new() } else { format!(" for the {}th time", opened.len()) };
-        return format!(
-            ", a wakeup is lost: that was so by {} at event {}{times}{by} before it ran",
-            name(last),
-            last + 1
-        );
+        let times = match opened.len() {
+            1 => String::from("a wakeup is lost"),
+            n => format!("{n} wakeups are lost"),
+        };
+        return format!(", {times}: that was so by {} at event {}{by} before it ran", name(last), last + 1);
     }
     if begun > 0 {
         return format!(", starved: since it waits, {begun} more began before all had ended");

@@ -24,7 +24,7 @@ pub(super) struct Class {
     sort: Sort,
     name: &'static str,
     subclass: u8,
-    /// How often it was begun in this execution.
+    /// How often it was begun; only differences within one execution mean something.
     pub(super) begun: u32,
 }
 
@@ -111,18 +111,13 @@ impl Classes {
     }
 
     pub(super) fn begin(&mut self, class: ClassId) {
-        self.list[class as usize].begun += 1;
+        let begun = &mut self.list[class as usize].begun;
+        *begun = begun.wrapping_add(1);
     }
 
     /// The map called `name`, if the search met it.
     pub(super) fn map(&self, name: &str) -> Option<ClassId> {
         self.list.iter().position(|c| c.sort == Sort::Map && c.name == name).map(|id| id as ClassId)
-    }
-
-    pub(super) fn reset_counts(&mut self) {
-        for class in &mut self.list {
-            class.begun = 0;
-        }
     }
 
     fn hash(sort: Sort, name: &str, subclass: u8) -> usize {

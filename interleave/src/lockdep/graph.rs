@@ -89,8 +89,8 @@ struct Edge {
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     from: Vec<Vec<Edge>>,
-    /// Edges outside of it, with whether they are a mistake.
-    refused: Vec<(ClassId, ClassId, Dep, bool)>,
+    /// Edges that closed a cycle.
+    refused: Vec<(ClassId, ClassId, Dep)>,
     pub(super) origins: Vec<Origin>,
 }
 
@@ -98,8 +98,7 @@ impl Graph {
     /// Whether there is nothing new about this edge.
     pub(super) fn knows(&self, from: ClassId, to: ClassId, dep: Dep) -> bool {
         let edges = self.from.get(from as usize).map_or(&[][..], |edges| edges);
-        edges.iter().any(|edge| edge.to == to && edge.kinds[dep.0].is_some())
-            || self.refused.iter().any(|&(f, t, d, _)| (f, t, d) == (from, to, dep))
+        edges.iter().any(|edge| edge.to == to && edge.kinds[dep.0].is_some()) || self.refused.contains(&(from, to, dep))
     }
 
     pub(super) fn add(&mut self, from: ClassId, to: ClassId, dep: Dep, origin: Origin) {
@@ -117,14 +116,14 @@ impl Graph {
         edges[at].kinds[dep.0] = Some(number);
     }
 
-    /// The edge closes a cycle (`mistake`), or goes nowhere: it is known, and no part of the graph.
-    pub(super) fn refuse(&mut self, from: ClassId, to: ClassId, dep: Dep, mistake: bool) {
-        self.refused.push((from, to, dep, mistake));
+    /// The edge closes a cycle: it is known, and no part of the graph.
+    pub(super) fn refuse(&mut self, from: ClassId, to: ClassId, dep: Dep) {
+        self.refused.push((from, to, dep));
     }
 
     /// Whether an edge of any kind from `from` to `to` closed a cycle before.
     pub(super) fn is_mistake(&self, from: ClassId, to: ClassId) -> bool {
-        self.refused.iter().any(|&(f, t, _, mistake)| (f, t, mistake) == (from, to, true))
+        self.refused.iter().any(|&(f, t, _)| (f, t) == (from, to))
     }
 
     /// The shortest path that makes a strong cycle together with a new edge `dep` from `from` to `to`: from `to` to

@@ -188,7 +188,7 @@ impl Exec {
         let Some(class) = self.lockdep.classes.map(name) else { return (Vec::new(), 0) };
         let has = |a: &usize| self.lockdep.holders[*a].held.iter().any(|held| held.key.class() == class);
         let since = match self.lockdep.holders[actor as usize].awaits {
-            Some((awaited, begun)) if awaited == class => self.lockdep.classes.get(class).begun - begun,
+            Some((awaited, begun)) if awaited == class => self.lockdep.classes.get(class).begun.wrapping_sub(begun),
             _ => 0,
         };
         ((0..self.names.len()).filter(has).collect(), since)

@@ -137,11 +137,10 @@ impl Lockdep {
         for edge in new {
             let New { from, to, dep, .. } = edge;
             match self.graph.closes(from, to, dep) {
-                None if from == to => self.graph.refuse(from, to, dep, false),
                 None => self.graph.add(from, to, dep, edge.origin),
                 Some(path) => {
                     let told = self.graph.is_mistake(from, to);
-                    self.graph.refuse(from, to, dep, true);
+                    self.graph.refuse(from, to, dep);
                     if !told && worst.as_ref().is_none_or(|(_, other)| path.len() < other.len()) {
                         worst = Some((edge, path));
                     }

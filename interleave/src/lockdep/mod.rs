@@ -98,7 +98,6 @@ impl Lockdep {
         for holder in &mut self.holders {
             holder.reset();
         }
-        self.classes.reset_counts();
     }
 
     /// What was predicted so far.

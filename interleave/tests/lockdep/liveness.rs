@@ -2,7 +2,7 @@
 
 use super::{CLIENT, Small, mutex, run};
 use interleave::lab::{Gate as _, Hold, Invariant, Lab};
-use interleave::{Config, Launch, Limits, Sim, explore};
+use interleave::{Config, Launch, Limits, Sim, Strategy, explore, replay};
 use model::platform::{Kernel, Mutex as _, QueueKind, Work as _, WorkFunc, WorkQueue as _};
 use std::rc::Rc;
 
@@ -15,31 +15,50 @@ fn falls(start: impl Fn(&mut Launch), invariant: Invariant) -> String {
     violation.what
 }
 
-/// `pulses`: the word goes on and off again. Else it stays off.
-fn waits_for_a_word(pulses: bool) -> impl Fn(&mut Launch) {
+/// A thread waits for a word to become 1, another stores `words`.
+fn waits_for_a_word(words: &'static [u64]) -> impl Fn(&mut Launch) {
     move |launch| {
         let gate = Rc::new(Gate::new("event", 0));
         let its = gate.clone();
         launch.actor("waiter", move || its.wait_until(1));
         launch.actor("signaller", move || {
-            gate.store(if pulses { 1 } else { 2 });
-            gate.store(0);
+            words.iter().for_each(|&word| gate.store(word));
         });
     }
 }
 
 #[test]
 fn a_wakeup_that_was_taken_back_is_a_lost_one() {
-    let what = falls(waits_for_a_word(true), Invariant::I8);
-    assert!(
-        what.starts_with(
-            "deadlock: waiter waits for event to become 1, a wakeup is lost: that was so by signaller at event"
-        ),
-        "{what}"
+    let what = falls(waits_for_a_word(&[1, 1, 0, 2]), Invariant::I8);
+    let events = ["signaller at event 3", "signaller at event 5"];
+    assert_eq!(
+        what,
+        format!(
+            "deadlock: waiter waits for event to become 1, a wakeup is lost: that was so by {} and taken back by {} \
+             before it ran",
+            events[0], events[1]
+        )
     );
-    assert!(what.contains("and taken back by signaller at event"), "{what}");
-    let what = falls(waits_for_a_word(false), Invariant::I8);
+    let what = falls(waits_for_a_word(&[1, 0, 1, 0]), Invariant::I8);
+    assert!(what.contains(", 2 wakeups are lost: that was so by signaller at event 5 and"), "{what}");
+    let what = falls(waits_for_a_word(&[2, 0]), Invariant::I8);
     assert_eq!(what, "deadlock: waiter waits for event to become 1");
+}
+
+#[test]
+fn every_strategy_and_a_replay_tell_it_alike() {
+    let program = Small(waits_for_a_word(&[1, 0]));
+    let mut told = std::collections::BTreeSet::new();
+    for seed in 0..16 {
+        let limits = Limits { executions: Some(64), ..Limits::default() };
+        let config = Config { strategy: Strategy::Random { seed }, limits, ..Config::default() };
+        let failure = explore(&program, &config, None, None).failure.expect("it is found");
+        let again = replay(&program, &config, &failure.schedule).expect("it fits").violation;
+        assert_eq!(again.as_ref(), Some(&failure.violation));
+        told.insert(failure.violation.what.contains("a wakeup is lost"));
+    }
+    // Some begin to wait when it is over.
+    assert!(told.contains(&true));
 }
 
 #[test]

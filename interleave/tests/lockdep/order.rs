@@ -1,10 +1,10 @@
 //! Two orders, one class, subclasses, and what a report says.
 
-use super::{Small, assert_is, clean, first, mutex, predicted, run};
+use super::{Small, assert_is, clean, first, mutex, predicted, run, rwsem};
 use interleave::lab::{Hold, Invariant, Lab};
 use interleave::lockdep::Pattern;
 use interleave::{Config, End, Launch, Limits, Sim, explore, replay_until};
-use model::platform::Mutex as _;
+use model::platform::{Mutex as _, RwSem as _};
 
 /// Two threads, two locks; `crossed` says whether the second takes them the other way round.
 fn abba(crossed: bool) -> impl Fn(&mut Launch) {
@@ -156,6 +156,27 @@ fn a_lock_that_is_let_go_before_what_was_taken_on_top_leaves_no_order_behind() {
     clean(start(true));
 }
 
+#[test]
+fn a_stack_that_was_let_go_is_not_taken_for_one_that_is_held() {
+    let report = predicted(|launch| {
+        let (a, b) = (mutex("a"), mutex("b"));
+        let (a1, b1, a2, b2) = (a.clone(), b.clone(), a.clone(), b.clone());
+        launch.actor("one after the other", move || {
+            drop(a.lock());
+            drop(b.lock());
+        });
+        launch.actor("nested", move || {
+            let _a = a1.lock();
+            drop(b1.lock());
+        });
+        launch.actor("crossed", move || {
+            let _b = b2.lock();
+            drop(a2.lock());
+        });
+    });
+    assert_is(&report, Pattern::Circular, "b -> a -> b");
+}
+
 /// Two locks of one class, one inside the other.
 fn parent_and_child(subclass: u8) -> impl Fn(&mut Launch) {
     move |launch| {
@@ -214,4 +235,21 @@ fn one_mistake_is_told_once() {
     });
     assert_eq!(reports.len(), 1, "{reports:#?}");
     assert_eq!(reports[0].dependencies.len(), 2);
+}
+
+#[test]
+fn one_mistake_in_two_ways_is_told_once() {
+    let report = predicted(|launch| {
+        let (sem, lock) = (rwsem("sem"), mutex("lock"));
+        launch.actor("only", move || {
+            {
+                let _sem = sem.write();
+                drop(lock.lock());
+            }
+            let _lock = lock.lock();
+            drop(sem.read());
+            drop(sem.write());
+        });
+    });
+    assert_is(&report, Pattern::Circular, "lock -> sem -> lock");
 }
