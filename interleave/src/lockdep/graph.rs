@@ -206,7 +206,7 @@ mod tests {
                 let waits = held == Write || taken != Recursive;
                 assert_eq!(abba((held, taken), (Write, Write)), waits, "{held:?} {taken:?}");
                 assert_eq!(abba((Write, Write), (held, taken)), waits, "{held:?} {taken:?}");
-                assert_eq!(abba((held, taken), (Read, Recursive)), false);
+                assert!(!abba((held, taken), (Read, Recursive)));
             }
         }
     }

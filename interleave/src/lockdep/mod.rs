@@ -32,7 +32,7 @@
 //! # Waiting for a word
 //! A gate says who waits, not for whom: any actor may store. So a gate has no edges of itself, and what is known about it
 //! is said by the code around it, with the same two calls for every completion, fence or epoch:
-//! [`Lab::acquire_map`](crate::lab::Lab::acquire_map) with [`Hold::Begin`] from the moment an actor has taken it upon
+//! [`Lab::acquire_map`](crate::lab::Lab::acquire_map) with [`Hold::Begin`](crate::lab::Hold::Begin) from the moment an actor has taken it upon
 //! itself to signal until it has signalled, and [`Lab::wait_map`](crate::lab::Lab::wait_map) where others wait. The edges
 //! then are "signalling needs these locks" and "these locks are held while waiting". Beginning waits for nobody, so it adds
 //! no edge into the map. An annotation can be forgotten, which loses edges; it cannot make an edge that is not there.
