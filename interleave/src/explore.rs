@@ -3,10 +3,12 @@
 use crate::engine::clock::Actors;
 use crate::engine::coroutine::{Actor, Resumed};
 use crate::engine::exec::{Exec, Fallen, Mode, Next, with};
+use crate::engine::frame::Frame;
 use crate::engine::op::{Kind, Op};
 use crate::engine::record::{Recorder, Timeline};
 use crate::engine::strategy::Chooser;
 use crate::lab::{Invariant, Violation};
+use crate::lockdep::LockReport;
 use crate::panics::{self, Quiet};
 use crate::sim::set_work_runner;
 use model::platform::{ClientId, Plant, WorkFunc};
@@ -76,6 +78,8 @@ pub struct Config {
     pub count_distinct: bool,
     /// Whether to go on after a violation, and count them ([`Stats::violations`]).
     pub keep_going: bool,
+    /// Whether to look out for deadlocks that no execution has ([`Outcome::predicted`]).
+    pub lockdep: bool,
 }
 
 impl Default for Config {
@@ -89,6 +93,7 @@ impl Default for Config {
             failures: 0,
             count_distinct: false,
             keep_going: false,
+            lockdep: true,
         }
     }
 }
@@ -175,6 +180,9 @@ pub struct Outcome {
     pub end: End,
     /// The first violation.
     pub failure: Option<Failure>,
+    /// Deadlocks predicted from the order in which all executions together took their locks, in the order in which they
+    /// were seen. They do not end a search: no execution has them, and one that does may yet come, or provably not.
+    pub predicted: Vec<LockReport>,
     /// The happens-before classes seen, sorted, when counted; with whether each was a violation.
     pub classes: Vec<(u64, bool)>,
 }
@@ -205,6 +213,13 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// That of the execution whose events are `path`.
+    pub(crate) fn of(path: &[Frame]) -> Self {
+        Schedule {
+            choices: path.iter().map(|frame| frame.actor).collect(),
+            values: path.iter().filter(|frame| frame.op.kind == Kind::Choose).map(|frame| frame.value).collect(),
+        }
+    }
     /// How often another actor goes on.
     pub fn context_switches(&self) -> u32 {
         self.choices.windows(2).filter(|pair| pair[0] != pair[1]).count() as u32
@@ -251,6 +266,7 @@ fn prepare(config: &Config, chooser: Chooser) {
         exec.failures = config.failures;
         exec.max_events = config.limits.events_per_execution.min(MOST_EVENTS);
         exec.count_classes = config.count_distinct;
+        exec.lockdep.begin_search(false);
     });
 }
 
@@ -274,6 +290,8 @@ pub fn explore(
     };
     let exhaustive = matches!(chooser, Chooser::Exhaustive { .. });
     prepare(config, chooser);
+    // Only a search learns: one execution, run again, has but a part of what was learned.
+    with(|exec| exec.lockdep.begin_search(config.lockdep));
     let mut stats = Stats::default();
     let mut classes: HashSet<(u64, bool)> = HashSet::new();
     let mut failure = None;
@@ -333,7 +351,8 @@ pub fn explore(
     let mut classes: Vec<(u64, bool)> = classes.into_iter().collect();
     classes.sort_unstable();
     tracing::debug!(executions = stats.executions, events = stats.events, ?end, "search ended");
-    Outcome { stats, end, failure, classes }
+    let predicted = with(|exec| exec.lockdep.take_reports());
+    Outcome { stats, end, failure, predicted, classes }
 }
 
 /// Runs `schedule` with everything written down.
@@ -341,6 +360,24 @@ pub fn explore(
 /// # Errors
 /// The schedule asks for an actor that cannot run.
 pub fn replay(program: &dyn Program, config: &Config, schedule: &Schedule) -> Result<Timeline, DoesNotFit> {
+    run_exactly(program, config, schedule, false)
+}
+
+/// Runs `schedule`, the beginning of an execution, and stops where it ends: what a
+/// [`Dependency`](crate::lockdep::Dependency) was seen in.
+///
+/// # Errors
+/// The schedule asks for an actor that cannot run.
+pub fn replay_until(program: &dyn Program, config: &Config, schedule: &Schedule) -> Result<Timeline, DoesNotFit> {
+    run_exactly(program, config, schedule, true)
+}
+
+fn run_exactly(
+    program: &dyn Program,
+    config: &Config,
+    schedule: &Schedule,
+    may_stop: bool,
+) -> Result<Timeline, DoesNotFit> {
     let (wanted, values) = (schedule.choices.clone(), schedule.values.clone());
     prepare(config, Chooser::Exactly { wanted, values, chosen: 0 });
     with(|exec| exec.recorder = Some(Recorder::default()));
@@ -356,6 +393,7 @@ pub fn replay(program: &dyn Program, config: &Config, schedule: &Schedule) -> Re
         (timeline, exec.depth)
     });
     match ended {
+        Ended::Cut if may_stop && depth == schedule.choices.len() => Ok(timeline),
         Ended::Cut => Err(DoesNotFit { event: depth }),
         _ if depth < schedule.choices.len() => Err(DoesNotFit { event: depth }),
         Ended::Badly(violation) => Ok(Timeline { violation: Some(violation), ..timeline }),
@@ -374,11 +412,7 @@ pub(crate) fn run_roughly(program: &dyn Program, config: &Config, wanted: Schedu
 }
 
 fn failure_of(exec: &Exec, violation: Violation) -> Failure {
-    let path = &exec.frames[..exec.depth];
-    let schedule = Schedule {
-        choices: path.iter().map(|frame| frame.actor).collect(),
-        values: path.iter().filter(|frame| frame.op.kind == Kind::Choose).map(|frame| frame.value).collect(),
-    };
+    let schedule = Schedule::of(&exec.frames[..exec.depth]);
     Failure {
         violation,
         events: exec.depth as u32,

@@ -26,6 +26,45 @@ pub trait Lab: Kernel {
     fn fails() -> bool;
     /// Whether the running actor is in atomic context (holds a spinlock) and so must not sleep.
     fn in_atomic() -> bool;
+
+    // What follows tells the lock-order validator what it cannot see; a back end without one does nothing.
+
+    /// `lock_map_acquire`: from now on the running actor is inside `map`, as if it were a lock.
+    #[track_caller]
+    fn acquire_map(_map: &'static str, _hold: Hold) {}
+    /// `lock_map_release`, with the same `hold`.
+    fn release_map(_map: &'static str, _hold: Hold) {}
+    /// `lock_sync`: the running actor is about to wait until nobody is inside `map`. Say it also when there is nothing to
+    /// wait for this time.
+    #[track_caller]
+    fn wait_map(_map: &'static str) {}
+    /// Locks taken by `f` have this nesting subclass (`mutex_lock_nested`): it is known why they cannot make a cycle with
+    /// others of their class.
+    fn nested<R>(_subclass: u8, f: impl FnOnce() -> R) -> R {
+        f()
+    }
+    /// `f` is direct reclaim or its daemon: inside `fs_reclaim`, and its own allocations do not reclaim.
+    #[track_caller]
+    fn reclaim<R>(f: impl FnOnce() -> R) -> R {
+        f()
+    }
+}
+
+/// The pseudo lock of mmu notifier callbacks, `__mmu_notifier_invalidate_range_start_map`. An allocation that may reclaim
+/// may wait for it.
+pub const NOTIFIER_MAP: &str = "mmu_notifier_invalidate_range_start";
+
+/// How an actor is inside a map, for the lock-order validator.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hold {
+    /// Nobody else is (`lock_map_acquire`).
+    Exclusive,
+    /// Others may be, unless somebody waits for it (`down_read`).
+    Read,
+    /// Others may be, whoever waits for it (`srcu_read_lock`).
+    Recursive,
+    /// It has begun something that others wait for. To begin waits for nobody.
+    Begin,
 }
 
 /// State outside of any lock whose accesses are scheduling points: page tables, memory, the bus. Two accesses are

@@ -9,6 +9,7 @@
 mod engine;
 mod explore;
 pub mod lab;
+pub mod lockdep;
 pub mod on_loom;
 mod panics;
 mod shrink;
@@ -20,7 +21,7 @@ pub use engine::clock::MAX_ACTORS;
 pub use engine::record::{Step, Timeline};
 pub use explore::{
     Config, DoesNotFit, End, Execution, Failure, Launch, Limits, Outcome, Program, Progress, Schedule, Stats, Strategy,
-    explore, replay,
+    explore, replay, replay_until,
 };
 pub use on_loom::Loom;
 pub use shrink::shrink;

@@ -2,6 +2,8 @@
 
 use crate::lang::{Answer, Design, Explore, Scenario, StrategyHint, parse};
 use crate::world::ScenarioProgram;
+use interleave::lab::Invariant;
+use interleave::lockdep::LockReport;
 use interleave::trace::{TraceError, TraceFile};
 use interleave::{Config, End, Failure, Limits, Outcome, Progress, Stats, Strategy, Timeline};
 use model::platform::Plant;
@@ -29,6 +31,8 @@ pub struct CheckOptions {
 pub struct CheckResult {
     /// The answer.
     pub verdict: CheckVerdict,
+    /// Deadlocks that the order of locks predicts, whatever else was found.
+    pub predicted: Vec<LockReport>,
     /// How much was explored to get it.
     pub stats: Stats,
     /// The bound on preemptions, if the search had one.
@@ -45,6 +49,11 @@ pub enum CheckVerdict {
     },
     /// An invariant falls.
     Violated(Box<Finding>),
+    /// No execution violates anything, but a deadlock is predicted ([`CheckResult::predicted`]): I8.
+    Predicted {
+        /// Whether every interleaving was covered: then this scenario does not get there.
+        exhausted: bool,
+    },
     /// Ctrl-C before anything was found.
     Interrupted,
 }
@@ -57,6 +66,7 @@ impl CheckVerdict {
             (CheckVerdict::Violated(finding), Answer::Violates(list)) => {
                 list.contains(&finding.failure.violation.invariant)
             }
+            (CheckVerdict::Predicted { .. }, Answer::Violates(list)) => list.contains(&Invariant::I8),
             _ => false,
         }
     }
@@ -114,7 +124,7 @@ pub fn check_scenario(
         StrategyHint::Pct { seed, depth } => Strategy::Pct { seed, depth },
     };
     search.limits.executions = asked.executions;
-    let Outcome { stats, end, failure, .. } = interleave::explore(&program, &search, Some(stop), progress);
+    let Outcome { stats, end, failure, predicted, .. } = interleave::explore(&program, &search, Some(stop), progress);
     let verdict = match (failure, end) {
         (Some(found), _) => {
             let switches = found.context_switches;
@@ -123,10 +133,11 @@ pub fn check_scenario(
             let trace = TraceFile::new(header(scenario, design, &plants, &asked), &failure);
             CheckVerdict::Violated(Box::new(Finding { failure, switches_before_shrinking: switches, timeline, trace }))
         }
+        (None, end) if !predicted.is_empty() => CheckVerdict::Predicted { exhausted: end == End::Exhausted },
         (None, End::Interrupted) => CheckVerdict::Interrupted,
         (None, end) => CheckVerdict::Holds { exhausted: end == End::Exhausted },
     };
-    CheckResult { verdict, stats, preemptions: asked.preemptions }
+    CheckResult { verdict, predicted, stats, preemptions: asked.preemptions }
 }
 
 /// Runs the execution that a trace file describes, and checks that it is the same, event by event.

@@ -6,6 +6,7 @@
 
 use crate::interval::event;
 use crate::memory::{BLOCK_PAGES, HUGE_ZERO_PFN, ZERO_PFN, is_zero_pfn};
+use crate::migrate::FOLIO_LOCK;
 use crate::pagetable::{PageTable, Prot, Pte, block_of};
 use crate::space::{AddressSpace, Inner, Sigsegv, prot_of};
 use crate::vma::VmaNode;
@@ -119,6 +120,8 @@ impl<L: Lab> Inner<L> {
         if vma.flags().io || vma.flags().pfnmap {
             return Err(FaultError);
         }
+        // Any fault may meet a migration entry.
+        L::wait_map(FOLIO_LOCK);
         let mut from = pages.first;
         while from <= pages.last {
             let rest = Pages::new(from, pages.last);

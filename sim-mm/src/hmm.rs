@@ -7,6 +7,7 @@
 
 use crate::interval::SubId;
 use crate::memory::{BLOCK_ORDER, is_zero_pfn};
+use crate::migrate::FOLIO_LOCK;
 use crate::pagetable::{Prot, Pte, block_of};
 use crate::space::Inner;
 use crate::vma::VmaNode;
@@ -55,6 +56,7 @@ impl<L: Lab> Inner<L> {
         let first = start / PAGE_SIZE;
         let pages = Pages::new(first, first + pfns.len() as u64 - 1);
         let mut last = first;
+        L::wait_map(FOLIO_LOCK);
         loop {
             if self.notifiers.check_retry(sub, seq) {
                 note!(L, "hmm_range_fault {}: EBUSY, {sub:?} was invalidated", pages.bytes());

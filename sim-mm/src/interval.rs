@@ -11,8 +11,12 @@
 //! `mn_lock` (a spinlock) orders everything but a subscription's own sequence number: `set_seq` writes that under the
 //! *user's* lock while `read_begin` reads it under `mn_lock`, so it is an object of its own, "invalidate_seq".
 //! `read_retry` reads it without a scheduling point: the user's lock, which its caller holds, orders it.
+//!
+//! The lock-order validator is told of two maps. Callbacks run inside [`NOTIFIER_MAP`], as in the kernel, and readers
+//! and removals touch it. An invalidation is inside [`EPOCH`] from its start to its end, and whoever may have to wait for
+//! the end touches that: the kernel has no map for this, so it does not see what is done between start and end.
 
-use interleave::lab::{Gate, Invariant, Lab, Span, Stamp, Violation, Visible};
+use interleave::lab::{Gate, Hold, Invariant, Lab, NOTIFIER_MAP, Span, Stamp, Violation, Visible};
 use model::platform::{EventKind, MmuEvent, NotifierEntry, SpinLock};
 use model::units::Bytes;
 use model::{Errno, note};
@@ -23,6 +27,9 @@ use std::rc::Rc;
 
 /// What an event's `owner` holds unless its kind gives it a meaning: nothing that may be relied upon.
 pub const UNINITIALISED_OWNER: u64 = 0x6b6b_6b6b_6b6b_6b6b;
+
+/// The gate that readers sleep on, and the map of the invalidations that run.
+const EPOCH: &str = "invalidation epoch";
 
 /// A registered interval subscription.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -162,7 +169,7 @@ impl<L: Lab> Subscriptions<L> {
         Ok(Subscriptions {
             lock: SpinLock::new("mn_lock", ())?,
             seqs: L::Visible::new("invalidate_seq"),
-            epoch: L::Gate::new("invalidation epoch", 2),
+            epoch: L::Gate::new(EPOCH, 2),
             has_itree: Cell::new(false),
             state: RefCell::new(State {
                 seq: 2,
@@ -205,7 +212,14 @@ impl<L: Lab> Subscriptions<L> {
         let told = self.has_itree.get();
         if told {
             note!(L, "{} start {}", event.kind.name(), event.bytes);
-            self.invalidate(&event)?;
+            L::acquire_map(EPOCH, Hold::Begin);
+            L::acquire_map(NOTIFIER_MAP, Hold::Exclusive);
+            let result = self.invalidate(&event);
+            L::release_map(NOTIFIER_MAP, Hold::Exclusive);
+            if result.is_err() {
+                L::release_map(EPOCH, Hold::Begin);
+            }
+            result?;
         }
         self.returned(&event);
         Ok(Invalidation { event, told })
@@ -215,7 +229,10 @@ impl<L: Lab> Subscriptions<L> {
     #[track_caller]
     pub(crate) fn end(&self, invalidation: Invalidation) {
         if invalidation.told {
+            L::acquire_map(NOTIFIER_MAP, Hold::Exclusive);
             self.inv_end();
+            L::release_map(NOTIFIER_MAP, Hold::Exclusive);
+            L::release_map(EPOCH, Hold::Begin);
             note!(L, "{} end {}", invalidation.event.kind.name(), invalidation.event.bytes);
         }
     }
@@ -228,10 +245,12 @@ impl<L: Lab> Subscriptions<L> {
         }
         let everything = MmuEvent { owner: 0, ..event(EventKind::Release, Bytes::new(0, u64::MAX)) };
         note!(L, "RELEASE");
+        L::acquire_map(EPOCH, Hold::Begin);
         if self.invalidate(&everything).is_ok() {
             self.returned(&everything);
             self.inv_end();
         }
+        L::release_map(EPOCH, Hold::Begin);
     }
 
     /// `mn_itree_invalidate`.
@@ -330,6 +349,7 @@ impl<L: Lab> Subscriptions<L> {
     #[track_caller]
     pub(crate) fn remove(&self, sub: SubId) {
         might_sleep::<L>("mmu_interval_notifier_remove");
+        Self::may_wait();
         let wait = {
             let _held = self.lock.lock();
             self.check_alive(sub);
@@ -366,6 +386,13 @@ impl<L: Lab> Subscriptions<L> {
         self.state.borrow_mut().subs[sub.0 as usize].removed_at = Some(L::stamp());
     }
 
+    /// The caller may have to wait for invalidations that run; the validator wants to know it also when it has not to.
+    #[track_caller]
+    fn may_wait() {
+        L::wait_map(NOTIFIER_MAP);
+        L::wait_map(EPOCH);
+    }
+
     /// Sleeps until the mm's sequence differs from the odd `seq`, the one of an epoch that runs or ran.
     #[track_caller]
     fn wait_past(&self, seq: u64) {
@@ -378,6 +405,7 @@ impl<L: Lab> Subscriptions<L> {
     #[track_caller]
     pub(crate) fn read_begin(&self, sub: SubId) -> u64 {
         might_sleep::<L>("mmu_interval_read_begin");
+        Self::may_wait();
         let (seq, busy) = {
             let _held = self.lock.lock();
             self.seqs.read(Span::one(sub.0.into()));

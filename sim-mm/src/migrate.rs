@@ -8,11 +8,14 @@ use crate::interval::event;
 use crate::memory::{BLOCK_PAGES, is_zero_pfn};
 use crate::pagetable::{Pte, block_of};
 use crate::space::{AddressSpace, Inner, check_range};
-use interleave::lab::{Gate, Lab, Span, Visible};
+use interleave::lab::{Gate, Hold, Lab, Span, Visible};
 use model::platform::{EventKind, RwSem};
 use model::units::{Bytes, Pages};
 use model::{Errno, note};
 use std::rc::Rc;
+
+/// The gate that a fault on a migration entry sleeps on, and the map of the migrations that run.
+pub(crate) const FOLIO_LOCK: &str = "folio lock";
 
 /// A folio on its way: where it is mapped, and its frames.
 struct Folio {
@@ -73,7 +76,8 @@ impl<L: Lab> Inner<L> {
             BLOCK_PAGES => self.memory.alloc_block(self.id, pages.first),
             _ => self.memory.alloc(self.id, pages.first),
         };
-        let folio_lock = Rc::new(L::Gate::new("folio lock", 0));
+        let folio_lock = Rc::new(L::Gate::new(FOLIO_LOCK, 0));
+        L::acquire_map(FOLIO_LOCK, Hold::Begin);
         let migration = {
             let mut migrations = self.migrations.borrow_mut();
             migrations.push(folio_lock.clone());
@@ -120,6 +124,7 @@ impl<L: Lab> Inner<L> {
         let moved = restored.iter().map(|&(_, frames)| frames).sum();
         note!(L, "migrated {moved} page(s) of {pages}: pfn {from:#x} -> {to:#x}");
         folio_lock.store(1);
+        L::release_map(FOLIO_LOCK, Hold::Begin);
         self.memory.put(from, count);
         // The new entries own the references of their frames; frames that found no entry go back.
         let owned = |pfn: &u64| restored.iter().any(|&(first, n)| (first..first + n).contains(pfn));

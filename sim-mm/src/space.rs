@@ -19,8 +19,8 @@
 use crate::interval::{InvalidateFn, ReturnedFn, Subscriptions, event};
 use crate::memory::Memory;
 use crate::pagetable::{Gather, PageTable, Prot, block_of};
-use crate::vma::{VmaNode, VmaTree};
-use interleave::lab::{Gate, Invariant, Lab, Span, Stamp, Violation, Visible};
+use crate::vma::{VMA_LOCK, VmaNode, VmaTree};
+use interleave::lab::{Gate, Hold, Invariant, Lab, Span, Stamp, Violation, Visible};
 use model::Errno;
 use model::platform::{Atomic, EventKind, RwSem, Shared, VmaFlags};
 use model::units::{Bytes, PAGE_SIZE, Pages};
@@ -188,6 +188,8 @@ impl<L: Lab> Inner<L> {
             return None;
         }
         vma.readers_begun.set(vma.readers_begun.get() + 1);
+        // Never waits: the reader falls back to mmap_lock.
+        L::acquire_map(VMA_LOCK, Hold::Begin);
         Some(VmaReadGuard { vma })
     }
 
@@ -196,6 +198,7 @@ impl<L: Lab> Inner<L> {
     /// scheduling point, is the same step. Returns whether it waited.
     #[track_caller]
     pub(crate) fn vma_start_write(&self, _held: &MmapWrite<'_, L>, span: Span, vmas: &[Rc<VmaNode<L>>]) -> bool {
+        L::wait_map(VMA_LOCK);
         self.tree_accesses.write(span);
         vmas.iter().for_each(|vma| vma.locked.set(true));
         let mut waited = false;
@@ -299,6 +302,7 @@ impl<L: Lab> VmaReadGuard<L> {
     #[track_caller]
     pub(crate) fn unlock(self) {
         self.vma.readers_ended.add(1);
+        L::release_map(VMA_LOCK, Hold::Begin);
     }
 }
 

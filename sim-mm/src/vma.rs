@@ -11,6 +11,9 @@ use model::units::Bytes;
 use std::cell::Cell;
 use std::rc::Rc;
 
+/// The gate that a writer of a VMA sleeps on, and the map of its readers (`vmlock_dep_map`).
+pub(crate) const VMA_LOCK: &str = "vma_lock";
+
 /// One VMA. Fields change under mmap_lock held for write with the VMA write-locked.
 pub(crate) struct VmaNode<L: Lab> {
     link: RBTreeLink,
@@ -47,7 +50,7 @@ impl<L: Lab> VmaNode<L> {
             detached: Cell::new(false),
             readers_begun: Cell::new(0),
             readers_seen: Cell::new(0),
-            readers_ended: L::Gate::new("vma_lock", 0),
+            readers_ended: L::Gate::new(VMA_LOCK, 0),
         })
     }
 

@@ -11,6 +11,7 @@ use super::record::Recorder;
 use super::strategy::Chooser;
 use super::work::{Item, Queue};
 use crate::lab::{Invariant, Stamp, Violation};
+use crate::lockdep::Lockdep;
 use model::platform::Plant;
 use std::cell::RefCell;
 use std::panic::Location;
@@ -47,7 +48,7 @@ pub(crate) struct Exec {
     /// How many actors there are.
     pub(crate) actors: usize,
     /// Their names; what is beyond is left from earlier executions, to be used again.
-    names: Vec<String>,
+    pub(crate) all_names: Vec<String>,
     /// Actors that may be idle at the end: workers.
     pub(crate) daemons: Actors,
     pub(crate) pending: [Op; MAX_ACTORS],
@@ -81,6 +82,7 @@ pub(crate) struct Exec {
     pub(crate) races: u64,
     pub(crate) violation: Option<Violation>,
     pub(crate) recorder: Option<Recorder>,
+    pub(crate) lockdep: Lockdep,
 
     pub(crate) planted: u32,
     pub(crate) free_timers: u32,
@@ -93,7 +95,7 @@ pub(crate) struct Exec {
 }
 
 thread_local! {
-    static EXEC: RefCell<Exec> = const { RefCell::new(Exec::new()) };
+    static EXEC: RefCell<Exec> = RefCell::new(Exec::new());
 }
 
 /// Looks into or changes the running execution. Must not be nested, and must not suspend inside.
@@ -184,13 +186,13 @@ pub(crate) fn fail(violation: Violation) -> ! {
 pub(crate) struct Fallen(pub(crate) Violation);
 
 impl Exec {
-    const fn new() -> Self {
+    fn new() -> Self {
         Exec {
             mode: Mode::Sequential,
             current: NOBODY,
             next: Next::Rest,
             actors: 0,
-            names: Vec::new(),
+            all_names: Vec::new(),
             daemons: 0,
             pending: [Op::DONE; MAX_ACTORS],
             places: [Location::caller(); MAX_ACTORS],
@@ -216,6 +218,7 @@ impl Exec {
             races: 0,
             violation: None,
             recorder: None,
+            lockdep: Lockdep::default(),
             planted: 0,
             free_timers: 2,
             free_retries: 3,
@@ -250,6 +253,7 @@ impl Exec {
         self.late_in_a_row = [0; MAX_ACTORS];
         self.depth = 0;
         self.violation = None;
+        self.lockdep.begin_execution();
     }
 
     /// Registers an actor; its first pending operation is [`Kind::Begin`].
@@ -257,11 +261,11 @@ impl Exec {
         let actor = self.actors;
         assert!(actor < MAX_ACTORS, "an execution has at most {MAX_ACTORS} actors, workers included");
         self.actors += 1;
-        if self.names.len() <= actor {
-            self.names.push(String::new());
+        if self.all_names.len() <= actor {
+            self.all_names.push(String::new());
         }
-        self.names[actor].clear();
-        self.names[actor].push_str(name);
+        self.all_names[actor].clear();
+        self.all_names[actor].push_str(name);
         self.comes(actor as u8, Op::BEGIN);
         if daemon {
             self.daemons |= 1 << actor;
@@ -271,7 +275,7 @@ impl Exec {
 
     /// Names, by number.
     pub(crate) fn names(&self) -> &[String] {
-        &self.names[..self.actors]
+        &self.all_names[..self.actors]
     }
 
     pub(crate) fn add_object(&mut self, name: &'static str, word: u64) -> ObjectId {
@@ -324,10 +328,11 @@ impl Exec {
 
     fn sleeps_in_atomic(&self, actor: u8, at: &str, place: &Location<'_>) -> Violation {
         let what = format!(
-            "{} may sleep at {at} ({}:{}) while it holds a spinlock",
+            "{} may sleep at {at} ({}:{}) {}",
             self.names()[actor as usize],
             short(place.file()),
-            place.line()
+            place.line(),
+            self.why_atomic(actor)
         );
         Violation::new(Invariant::I8, what, None)
     }
@@ -368,7 +373,8 @@ impl Exec {
             return self.nothing_runs();
         }
         if depth as u32 >= self.max_events {
-            let what = format!("{depth} events and no end: {} goes on and on", self.names()[self.current as usize]);
+            let (name, starved) = (&self.names()[self.current as usize], super::missed::starved(self, self.current));
+            let what = format!("{depth} events and no end: {name} goes on and on{starved}");
             self.set_violation(Violation::new(Invariant::I6, what, None));
             return Next::Failed;
         }
@@ -445,6 +451,7 @@ impl Exec {
         let preemptions = if depth == 0 { 0 } else { self.frames[depth - 1].preemptions } + u16::from(preempting);
         let frame = &mut self.frames[depth];
         frame.actor = actor;
+        frame.enabled = runnable;
         frame.op = op;
         frame.clock = clock;
         frame.index = clock.lane(actor);

@@ -8,7 +8,7 @@ use super::clock::Actors;
 use super::exec::{Exec, Mode, Next};
 use super::object::NOBODY;
 use super::op::Kind;
-use super::wait_for;
+use super::{missed, wait_for};
 use crate::lab::{Invariant, Violation};
 
 /// Late steps (barriers) of one execution after which nothing makes progress any more.
@@ -44,8 +44,10 @@ impl Exec {
                 _ => self.why_retry[actor as usize],
             };
             let what = format!(
-                "{} retries without end ({why}), nobody else can run, nothing changes",
-                self.names()[actor as usize]
+                "{} retries without end ({why}), nobody else can run, nothing changes{}{}",
+                self.names()[actor as usize],
+                missed::starved(self, actor),
+                missed::work(self)
             );
             self.set_violation(Violation::new(Invariant::I6, what, None));
         }

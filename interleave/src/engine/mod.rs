@@ -9,7 +9,7 @@
 //! | `enabled` | who can run |
 //! | `frame`, `reduce` | the path being explored, partial-order reduction |
 //! | `strategy` | the other ways of choosing |
-//! | `liveness`, `wait_for` | no progress, deadlocks, and a deadlock in words |
+//! | `liveness`, `wait_for`, `missed` | no progress, deadlocks; a deadlock in words, and what those that wait have missed |
 //! | `record` | an execution in words |
 //! | `coroutine` | actors as coroutines |
 
@@ -20,6 +20,7 @@ pub(crate) mod exec;
 pub(crate) mod frame;
 pub(crate) mod grace;
 mod liveness;
+mod missed;
 pub(crate) mod object;
 pub(crate) mod op;
 pub(crate) mod record;

@@ -1,6 +1,7 @@
 //! The wait-for graph of a deadlock, in words.
 
 use super::exec::Exec;
+use super::missed;
 use super::object::NOBODY;
 use super::op::Kind;
 
@@ -36,8 +37,11 @@ pub(super) fn describe(exec: &Exec, stuck: &[usize]) -> String {
             }
             Kind::ReadLock => format!("{} for read", object.name),
             Kind::WriteLock => format!("{} for write", object.name),
-            Kind::WaitWhile => format!("{} to change from {}", object.name, op.arg()),
-            Kind::WaitUntil => format!("{} to become {}", object.name, op.arg()),
+            Kind::WaitWhile | Kind::WaitUntil => {
+                holders.extend(exec.map_holders(actor as u8, object.name).0);
+                let how = if op.kind == Kind::WaitWhile { "change from" } else { "become" };
+                format!("{} to {how} {}{}", object.name, op.arg(), missed::since(exec, actor))
+            }
             _ => object.name.to_string(),
         };
         holders.dedup();
@@ -47,6 +51,7 @@ pub(super) fn describe(exec: &Exec, stuck: &[usize]) -> String {
         text += &format!("{} waits for {what}{by}", name(actor));
         edges.push((actor, holders));
     }
+    text += &missed::work(exec);
     if let Some(cycle) = cycle(&edges) {
         let names: Vec<&str> = cycle.iter().map(|&a| exec.names()[a].as_str()).collect();
         text += &format!(" — cycle {} -> {}", names.join(" -> "), names[0]);

@@ -51,7 +51,7 @@ impl<T: 'static> Cache<T> for SimCache<T> {
 
     #[track_caller]
     fn alloc(&self, value: T) -> Result<Handle<T>, Errno> {
-        super::refuse_to_allocate_in_atomic(self.name);
+        super::might_alloc(self.name, Location::caller());
         if fails(Location::caller()) {
             return Err(Errno::ENOMEM);
         }

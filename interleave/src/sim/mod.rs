@@ -6,6 +6,7 @@
 mod array;
 mod atomic;
 mod cache;
+mod context;
 mod gate;
 mod locks;
 mod plain;
@@ -17,6 +18,7 @@ mod work;
 pub use array::Array;
 pub use atomic::{SimAtomic, SimShared};
 pub use cache::SimCache;
+pub use context::{SimIrqsOff, SimNoReclaim};
 pub use gate::SimGate;
 pub use locks::{SimMutex, SimMutexGuard, SimSpinLock, SimSpinLockGuard};
 pub use plain::SimPlain;
@@ -25,11 +27,12 @@ pub use rwsem::{SimReadGuard, SimRwSem, SimWriteGuard};
 pub use visible::SimVisible;
 pub use work::{SimDelayedWork, SimWork, SimWorkQueue};
 
+pub(crate) use context::nested;
 pub(crate) use work::{run_item, set_work_runner};
 
 use crate::engine::exec::{Mode, choose, fail, fails, visible, with};
 use crate::engine::op::{Kind, NO_OBJECT, Op};
-use crate::lab::{Invariant, Lab, Stamp, Violation};
+use crate::lab::{Hold, Invariant, Lab, Stamp, Violation};
 use model::Errno;
 use model::platform::{Kernel, Plant, QueueKind};
 use std::fmt;
@@ -50,11 +53,11 @@ impl Kernel for Sim {
     type WorkQueue = SimWorkQueue;
     type Work = SimWork;
     type DelayedWork = SimDelayedWork;
-    type NoReclaim = ();
+    type NoReclaim = SimNoReclaim;
 
     #[track_caller]
     fn alloc_array<T: Copy + 'static>(len: usize, fill: T) -> Result<Array<T>, Errno> {
-        refuse_to_allocate_in_atomic("an array");
+        might_alloc("an array", Location::caller());
         if fails(Location::caller()) {
             return Err(Errno::ENOMEM);
         }
@@ -69,7 +72,9 @@ impl Kernel for Sim {
         Ok(SimWorkQueue::new(name, kind))
     }
 
-    fn noreclaim() {}
+    fn noreclaim() -> SimNoReclaim {
+        SimNoReclaim::new()
+    }
 
     fn now_ms() -> u64 {
         with(|exec| exec.now_ms)
@@ -106,10 +111,20 @@ impl Kernel for Sim {
     }
 }
 
-/// `GFP_KERNEL` sleeps.
-fn refuse_to_allocate_in_atomic(what: &str) {
-    if with(|exec| exec.in_atomic()) {
-        let what = format!("{what} is allocated with GFP_KERNEL while a spinlock is held");
+/// `might_alloc(GFP_KERNEL)`: it sleeps, and may reclaim.
+fn might_alloc(what: &str, place: &'static Location<'static>) {
+    let why = with(|exec| {
+        let atomic = exec.in_atomic();
+        if !atomic {
+            exec.might_reclaim(place);
+        }
+        atomic.then(|| exec.why_atomic(exec.current))
+    });
+    if let Some(why) = why {
+        let what = match why {
+            "while it holds a spinlock" => format!("{what} is allocated with GFP_KERNEL while a spinlock is held"),
+            why => format!("{what} is allocated with GFP_KERNEL {why}"),
+        };
         fail(Violation::new(Invariant::I8, what, None));
     }
 }
@@ -139,5 +154,28 @@ impl Lab for Sim {
 
     fn in_atomic() -> bool {
         with(|exec| exec.in_atomic())
+    }
+
+    #[track_caller]
+    fn acquire_map(map: &'static str, hold: Hold) {
+        context::acquire_map(map, hold, Location::caller());
+    }
+
+    fn release_map(map: &'static str, hold: Hold) {
+        context::release_map(map, hold);
+    }
+
+    #[track_caller]
+    fn wait_map(map: &'static str) {
+        context::wait_map(map, Location::caller());
+    }
+
+    fn nested<R>(subclass: u8, f: impl FnOnce() -> R) -> R {
+        nested(subclass, f)
+    }
+
+    #[track_caller]
+    fn reclaim<R>(f: impl FnOnce() -> R) -> R {
+        context::reclaim(f, Location::caller())
     }
 }

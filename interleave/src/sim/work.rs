@@ -5,6 +5,7 @@ use crate::engine::exec::{Mode, fail, visible, with};
 use crate::engine::op::{Kind, Op};
 use crate::engine::work::{Door, ItemId, QueueId};
 use crate::lab::{Invariant, Span, Violation};
+use crate::lockdep::{How, Wait};
 use model::Errno;
 use model::platform::{ClientId, DelayedWork, QueueKind, Work, WorkFunc, WorkQueue};
 use std::cell::RefCell;
@@ -24,9 +25,24 @@ pub(crate) fn set_work_runner(runner: Option<Runner>) {
 
 pub(crate) fn run_item(client: ClientId, func: WorkFunc) {
     let runner = RUNNER.with(|slot| slot.borrow().clone());
+    // As `process_one_work` does: the item runs under the maps that those who wait for it touch.
+    let maps = with(|exec| {
+        let id = exec.items.iter().position(|item| item.running.is_some() && item.actor == exec.current)?;
+        let (queue, item) = exec.maps_of(id);
+        let place = Location::caller();
+        exec.lock_taken(queue, How::Write, Wait::May, place);
+        exec.lock_taken(item, How::Write, Wait::May, place);
+        Some((queue, item))
+    });
     match runner {
         Some(run) => run(client, func),
         None => panic!("a work item is due, and nobody said what it runs"),
+    }
+    if let Some((queue, item)) = maps {
+        with(|exec| {
+            exec.lock_released(item, How::Write);
+            exec.lock_released(queue, How::Write);
+        });
     }
 }
 
@@ -119,12 +135,24 @@ impl Item {
     }
 
     fn flush(self, place: &'static Location<'static>) {
+        with(|exec| {
+            let (queue, item) = exec.maps_of(self.0);
+            exec.lock_synced(item, place);
+            // Items of an ordered queue wait for each other.
+            if exec.queues[exec.items[self.0].queue].kind == QueueKind::Ordered {
+                exec.lock_synced(queue, place);
+            }
+        });
         let target = self.begin_flush(Kind::Instance, true, place);
         self.wait(Kind::Flush, target, place);
     }
 
     fn cancel_sync(self, place: &'static Location<'static>) -> bool {
         self.might_sleep(place);
+        with(|exec| {
+            let (_, item) = exec.maps_of(self.0);
+            exec.lock_synced(item, place);
+        });
         self.touch(Kind::Unqueue, place);
         let (was, target) = with(|exec| {
             let was = exec.cancel_item(self.0);
@@ -169,6 +197,7 @@ impl WorkQueue<Sim> for SimWorkQueue {
     #[track_caller]
     fn flush(&self) {
         let place = Location::caller();
+        self.sync(place);
         let begin = |item: Item| (item, item.begin_flush(Kind::Instance, false, place));
         let targets: Vec<_> = self.items().into_iter().map(begin).collect();
         for (item, target) in targets {
@@ -180,6 +209,7 @@ impl WorkQueue<Sim> for SimWorkQueue {
     #[track_caller]
     fn destroy(&self) {
         let place = Location::caller();
+        self.sync(place);
         let items = self.items();
         let mut before = None;
         loop {
@@ -198,6 +228,14 @@ impl WorkQueue<Sim> for SimWorkQueue {
 }
 
 impl SimWorkQueue {
+    /// Tells the validator that everything on the queue is waited for.
+    fn sync(&self, place: &'static Location<'static>) {
+        with(|exec| {
+            let class = exec.map_of_queue(self.queue);
+            exec.lock_synced(class, place);
+        });
+    }
+
     /// One item in one round of draining: from here on only items of the queue itself may queue it. The instance to wait
     /// for.
     fn drain(&self, item: Item, place: &'static Location<'static>) -> u64 {

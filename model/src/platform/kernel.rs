@@ -86,11 +86,15 @@ pub enum Plant {
     SkipTlbFlush,
     /// `get_pages` does not compare the notifier sequence under the notifier lock.
     SkipReadRetry,
+    /// PTEs are written under the notifier lock without `noreclaim`, so the allocation of a page table may enter reclaim
+    /// there.
+    SkipNoReclaim,
 }
 
 impl Plant {
     /// Every plant, in declaration order.
-    pub const ALL: &'static [Plant] = &[Plant::SkipPagesValid, Plant::SkipTlbFlush, Plant::SkipReadRetry];
+    pub const ALL: &'static [Plant] =
+        &[Plant::SkipPagesValid, Plant::SkipTlbFlush, Plant::SkipReadRetry, Plant::SkipNoReclaim];
 
     /// The name used on command lines and in traces.
     pub const fn name(self) -> &'static str {
@@ -98,6 +102,7 @@ impl Plant {
             Plant::SkipPagesValid => "skip-pages-valid",
             Plant::SkipTlbFlush => "skip-tlb-flush",
             Plant::SkipReadRetry => "skip-read-retry",
+            Plant::SkipNoReclaim => "skip-noreclaim",
         }
     }
 }

@@ -74,13 +74,16 @@ pub(super) fn check(args: &CheckArgs, terminal: &Terminal, stop: &Arc<AtomicBool
                     Err(why) => trouble = Some(why),
                 }
                 // Whoever asks for one thing wants to see it; of a whole corpus what nobody expected, and one example.
-                let asked_for = !args.what.is_empty() || !args.design.is_empty() || !args.plant.is_empty();
-                let asked_for = asked_for || one.job.scenario.name == EXAMPLE;
-                if !args.json && (asked_for || one.as_expected == Some(false)) {
+                if !args.json && (asked_for(args, &one.job) || one.as_expected == Some(false)) {
                     one.told = true;
                     terminal.print(&format!("{}\n", tell(&one, result, finding, &args.plant, &page)));
                 }
             }
+        }
+        // A deadlock that nobody expected is told whatever else was found.
+        let surprising = one.as_expected != Some(true) || asked_for(args, &one.job);
+        if let Some(result) = one.result.as_ref().filter(|r| !args.json && !r.predicted.is_empty() && surprising) {
+            terminal.print(&format!("{}\n", predictions(&one.job, result)));
         }
         done.push(one);
     });
@@ -96,8 +99,17 @@ pub(super) fn check(args: &CheckArgs, terminal: &Terminal, stop: &Arc<AtomicBool
     }
 }
 
+/// Whether the user named what is to be told.
+fn asked_for(args: &CheckArgs, job: &Job<'_>) -> bool {
+    let named = !args.what.is_empty() || !args.design.is_empty() || !args.plant.is_empty();
+    named || job.scenario.name == EXAMPLE
+}
+
 fn exit_code(done: &[Done<'_>], one_design: bool, stop: &AtomicBool) -> u8 {
-    let violated = |d: &Done<'_>| matches!(d.result.as_ref().map(|r| &r.verdict), Some(CheckVerdict::Violated(_)));
+    let violated = |d: &Done<'_>| {
+        let verdict = d.result.as_ref().map(|r| &r.verdict);
+        matches!(verdict, Some(CheckVerdict::Violated(_) | CheckVerdict::Predicted { .. }))
+    };
     // Where the scenario says what must come out, that is what counts; unless one design was asked for.
     let wrong = |d: &Done<'_>| match d.as_expected {
         Some(as_expected) if !one_design => !as_expected,
@@ -191,6 +203,20 @@ fn save(dir: &Path, job: &Job<'_>, plants: &[Plant], finding: &Finding) -> Resul
         .and_then(|()| fs::write(&path, finding.trace.to_text()))
         .map_err(|e| BadInput::new(format!("{}: {e}", path.display())))?;
     Ok(path.display().to_string())
+}
+
+/// The deadlocks that the order of locks predicts.
+fn predictions(job: &Job<'_>, result: &CheckResult) -> String {
+    let reached = match result.verdict {
+        CheckVerdict::Predicted { exhausted: true } => "; every execution of this scenario stays clear of it",
+        CheckVerdict::Predicted { exhausted: false } => "; no execution so far has it",
+        _ => "",
+    };
+    let mut out = format!("{}: violates I8, predicted from the order in which locks are taken{reached}\n", job.name());
+    for report in &result.predicted {
+        out += &format!("\n{report}\n");
+    }
+    out
 }
 
 fn tell(done: &Done<'_>, result: &CheckResult, finding: &Finding, plants: &[Plant], page: &Page) -> String {

@@ -4,6 +4,7 @@ use super::summary::answer_text;
 use crate::lang::{Answer, Design};
 use crate::run::{CheckResult, CheckVerdict};
 use interleave::lab::Violation;
+use interleave::lockdep::LockReport;
 use interleave::{Stats, Timeline};
 use serde::Serialize;
 
@@ -26,6 +27,8 @@ pub struct ResultJson {
     pub as_expected: Option<bool>,
     /// What fell.
     pub violation: Option<ViolationJson>,
+    /// Deadlocks that the order of locks predicts.
+    pub predicted: Vec<PredictionJson>,
     /// Context switches of the shrunk execution.
     pub context_switches: Option<u32>,
     /// Context switches of the execution in which it was first found.
@@ -58,15 +61,19 @@ impl ResultJson {
             design: design.name(),
             verdict: match result.map(|r| &r.verdict) {
                 Some(CheckVerdict::Holds { .. }) => "holds",
-                Some(CheckVerdict::Violated(_)) => "violates",
+                Some(CheckVerdict::Violated(_) | CheckVerdict::Predicted { .. }) => "violates",
                 Some(CheckVerdict::Interrupted) => "interrupted",
                 None => "not-run",
             },
-            exhausted: matches!(result.map(|r| &r.verdict), Some(CheckVerdict::Holds { exhausted: true })),
+            exhausted: matches!(
+                result.map(|r| &r.verdict),
+                Some(CheckVerdict::Holds { exhausted: true } | CheckVerdict::Predicted { exhausted: true })
+            ),
             preemptions: result.and_then(|r| r.preemptions),
             expected: answer_text(expected),
             as_expected,
             violation: finding.map(|f| ViolationJson::new(&f.failure.violation)),
+            predicted: result.map_or(Vec::new(), |r| r.predicted.iter().map(PredictionJson::new).collect()),
             context_switches: finding.map(|f| f.failure.context_switches),
             context_switches_before_shrinking: finding.map(|f| f.switches_before_shrinking),
             trace,
@@ -104,6 +111,24 @@ impl ViolationJson {
             what: v.what.clone(),
             earlier_event: v.earlier.map(|s| s.0),
         }
+    }
+}
+
+/// A deadlock that no execution had.
+#[derive(Serialize)]
+pub struct PredictionJson {
+    /// What the kernel's lockdep calls it.
+    pub pattern: String,
+    /// The classes in a circle.
+    pub cycle: String,
+    /// Who makes each step of it, and where.
+    pub what: String,
+}
+
+impl PredictionJson {
+    /// The JSON form.
+    pub fn new(report: &LockReport) -> Self {
+        PredictionJson { pattern: report.pattern.to_string(), cycle: report.cycle(), what: report.violation().what }
     }
 }
 

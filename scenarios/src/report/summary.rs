@@ -33,6 +33,8 @@ pub fn verdict_text(result: Option<&CheckResult>) -> String {
             let switches = if n == 1 { "switch" } else { "switches" };
             format!("violates {} in {n} context {switches}", finding.failure.violation.invariant)
         }
+        CheckVerdict::Predicted { exhausted: true } => "violates I8 (predicted, not reached)".to_owned(),
+        CheckVerdict::Predicted { exhausted: false } => "violates I8 (predicted)".to_owned(),
         CheckVerdict::Interrupted => "interrupted".to_owned(),
     }
 }
@@ -111,7 +113,12 @@ mod tests {
     use interleave::lab::Invariant;
 
     fn result(verdict: CheckVerdict, preemptions: Option<u32>, executions: u64) -> CheckResult {
-        CheckResult { verdict, stats: Stats { executions, distinct: executions / 2, ..Stats::default() }, preemptions }
+        CheckResult {
+            verdict,
+            predicted: Vec::new(),
+            stats: Stats { executions, distinct: executions / 2, ..Stats::default() },
+            preemptions,
+        }
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl<P: Platform> Svm<P> {
         // RESV is outside of NL.
         let root = self.gpu.reserve_root()?;
         let written = {
-            let _noreclaim = P::Kernel::noreclaim();
+            let _noreclaim = (!P::Kernel::planted(Plant::SkipNoReclaim)).then(P::Kernel::noreclaim);
             let nl = self.gpusvm.notifier_lock();
             self.write_ptes(nl.held(), handle, want, attrs)
         };
