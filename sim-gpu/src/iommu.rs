@@ -17,6 +17,7 @@
 //! indexed by frame, where an access on the bus must be before or after; then the one of the memory.
 
 use crate::frames::Frames;
+use crate::sparse::Sparse;
 use interleave::lab::{Invariant, Lab, Span, Stamp, Violation, Visible};
 use model::platform::{DmaAddr, DmaDirection};
 use model::units::PAGE_SHIFT;
@@ -45,8 +46,22 @@ pub struct Mapping {
     pub mapped_at: Stamp,
     /// The event that revoked it; none while it is live.
     pub unmapped_at: Option<Stamp>,
-    /// The life each frame led when it was mapped.
-    generations: Box<[u32]>,
+    /// The life its first frame led when it was mapped.
+    generation: u32,
+    /// The same of its other frames.
+    other_generations: Box<[u32]>,
+}
+
+impl Mapping {
+    fn pages(&self) -> u64 {
+        1 << self.order
+    }
+    fn generation(&self, index: u64) -> Option<u32> {
+        match index.checked_sub(1) {
+            None => Some(self.generation),
+            Some(other) => self.other_generations.get(usize::try_from(other).ok()?).copied(),
+        }
+    }
 }
 
 /// Where a bus address leads.
@@ -66,25 +81,44 @@ pub struct Target {
 
 #[derive(Default)]
 struct Domain {
-    /// By first bus page; revoked ones stay.
-    mappings: BTreeMap<u64, Mapping>,
+    /// In the order in which they were made; revoked ones stay.
+    mappings: Vec<Mapping>,
+    /// For each bus page that was given out, which of them, from 1.
+    by_page: Sparse<u32>,
     /// How many times each frame was mapped.
-    times: BTreeMap<u64, u64>,
+    times: Sparse<u32>,
     /// Number of the window of a stretch of frames mapped so many times.
-    windows: BTreeMap<(u64, u64), u64>,
+    windows: BTreeMap<(u64, u32), u64>,
 }
 
 impl Domain {
     /// A fresh bus address for `1 << order` frames from `pfn`, in the domain `number`.
     fn allocate(&mut self, number: u8, pfn: u64, order: u8) -> DmaAddr {
         let frames = pfn..pfn + (1 << order);
-        let times = self.times.range(frames.clone()).map(|(_, times)| times + 1).max().unwrap_or(1);
-        self.times.extend(frames.map(|frame| (frame, times)));
+        let times = frames.clone().map(|frame| self.times.get(frame)).max().unwrap_or(0) + 1;
+        frames.for_each(|frame| *self.times.entry(frame) = times);
         // Every other window stays empty, so that runs of two windows never touch.
         let next = 2 * (self.windows.len() as u64 + 1);
         let window = *self.windows.entry((pfn >> WINDOW_SHIFT, times)).or_insert(next);
         let page = window << WINDOW_SHIFT | pfn & (WINDOW_PAGES - 1);
         DmaAddr(u64::from(number) << DOMAIN_SHIFT | page << PAGE_SHIFT)
+    }
+
+    fn record(&mut self, mapping: Mapping) {
+        let first = mapping.addr.0 >> PAGE_SHIFT;
+        let pages = first..first + mapping.pages();
+        self.mappings.push(mapping);
+        pages.for_each(|page| *self.by_page.entry(page) = self.mappings.len() as u32);
+    }
+
+    /// The mapping that bus page `page` belongs to, as an index.
+    fn at(&self, page: u64) -> Option<usize> {
+        (self.by_page.get(page) as usize).checked_sub(1)
+    }
+
+    /// The mapping that starts at bus page `page`, as an index.
+    fn starting_at(&self, page: u64) -> Option<usize> {
+        self.at(page).filter(|&index| self.mappings[index].addr.0 >> PAGE_SHIFT == page)
     }
 }
 
@@ -122,9 +156,10 @@ impl<L: Lab> Iommu<L> {
         self.frames.dma_map(pfn, order);
         let mut domain = self.domain.borrow_mut();
         let addr = domain.allocate(self.number, pfn, order);
-        let generations = (pfn..pfn + (1 << order)).map(|frame| self.frames.generation(frame)).collect();
-        let mapping = Mapping { addr, pfn, order, direction, mapped_at: L::stamp(), unmapped_at: None, generations };
-        domain.mappings.insert(addr.0 >> PAGE_SHIFT, mapping);
+        let generation = self.frames.generation(pfn);
+        let other_generations = (pfn + 1..pfn + (1 << order)).map(|frame| self.frames.generation(frame)).collect();
+        let (mapped_at, unmapped_at) = (L::stamp(), None);
+        domain.record(Mapping { addr, pfn, order, direction, mapped_at, unmapped_at, generation, other_generations });
         addr
     }
 
@@ -133,8 +168,12 @@ impl<L: Lab> Iommu<L> {
     #[track_caller]
     pub(crate) fn unmap(&self, addr: DmaAddr, order: u8, direction: DmaDirection) {
         let page = addr.0 >> PAGE_SHIFT;
-        let known = |domain: &Domain| domain.mappings.get(&page).map(|m| (m.pfn, m.order, m.direction));
-        let Some((pfn, mapped_order, mapped_direction)) = known(&self.domain.borrow()) else {
+        let known = |domain: &Domain| {
+            let index = domain.starting_at(page)?;
+            let Mapping { pfn, order, direction, .. } = domain.mappings[index];
+            Some((index, pfn, order, direction))
+        };
+        let Some((index, pfn, mapped_order, mapped_direction)) = known(&self.domain.borrow()) else {
             let what = format!("DMA unmap of bus address {:#x}, where no mapping starts", addr.0);
             L::fail(Violation::new(Invariant::I5, what, None))
         };
@@ -145,11 +184,7 @@ impl<L: Lab> Iommu<L> {
             ));
         }
         self.announce(page, Span::new(pfn, pfn + (1 << mapped_order) - 1));
-        let earlier = {
-            let mut domain = self.domain.borrow_mut();
-            let mapping = domain.mappings.get_mut(&page).expect("mappings stay on record");
-            mapping.unmapped_at.replace(L::stamp())
-        };
+        let earlier = self.domain.borrow_mut().mappings[index].unmapped_at.replace(L::stamp());
         if earlier.is_some() {
             let what = format!("DMA unmap of frame {pfn:#x}, whose mapping at bus {:#x} is revoked already", addr.0);
             L::fail(Violation::new(Invariant::I5, what, earlier));
@@ -172,12 +207,12 @@ impl<L: Lab> Iommu<L> {
         {
             let domain = self.domain.borrow();
             let mut next = page;
-            for (&at, mapping) in domain.mappings.range(page..) {
-                let pages = 1 << mapping.order;
-                if at != next || mapping.unmapped_at.is_some() || (at != page && mapping.pfn != span.last + 1) {
+            while let Some(index) = domain.starting_at(next) {
+                let mapping = &domain.mappings[index];
+                if mapping.unmapped_at.is_some() || (next != page && mapping.pfn != span.last + 1) {
                     break;
                 }
-                (span.last, next) = (mapping.pfn + pages - 1, at + pages);
+                (span.last, next) = (mapping.pfn + mapping.pages() - 1, next + mapping.pages());
             }
         }
         self.frames.announce_dma_unmap(span.first, span.last);
@@ -198,16 +233,19 @@ impl<L: Lab> Iommu<L> {
     pub fn target(&self, addr: u64) -> Option<Target> {
         let page = addr >> PAGE_SHIFT;
         let domain = self.domain.borrow();
-        let (first, mapping) = domain.mappings.range(..=page).next_back()?;
-        let index = page - first;
-        let generation = *mapping.generations.get(usize::try_from(index).ok()?)?;
+        let mapping = &domain.mappings[domain.at(page)?];
+        let index = page - (mapping.addr.0 >> PAGE_SHIFT);
+        let generation = mapping.generation(index)?;
         let Mapping { direction, mapped_at, unmapped_at, .. } = *mapping;
         Some(Target { pfn: mapping.pfn + index, generation, direction, mapped_at, unmapped_at })
     }
 
     /// The mappings that are not revoked, by address. No scheduling point.
     pub fn live(&self) -> Vec<Mapping> {
-        self.domain.borrow().mappings.values().filter(|mapping| mapping.unmapped_at.is_none()).cloned().collect()
+        let domain = self.domain.borrow();
+        let mut live: Vec<Mapping> = domain.mappings.iter().filter(|m| m.unmapped_at.is_none()).cloned().collect();
+        live.sort_by_key(|mapping| mapping.addr);
+        live
     }
 }
 

@@ -43,6 +43,7 @@ pub mod page_table;
 mod platform;
 pub mod properties;
 pub mod queues;
+mod sparse;
 pub mod tlb;
 pub mod vm;
 pub mod wave;

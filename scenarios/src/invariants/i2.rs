@@ -4,13 +4,17 @@ use super::fail;
 use crate::world::{Device, World};
 use interleave::lab::{Invariant, Lab};
 use model::amdgpu::pte;
-use model::attr::Attrs;
+use model::attr::Segment;
 use model::units::{PAGE_SHIFT, Pages};
+use sim_gpu::page_table::Pte;
 
 /// At rest, entry by entry: same frame as the CPU's page table, access granted, flags as the attributes say.
 pub fn entries_are_right<L: Lab>(world: &World<L>, device: &Device<L>) {
     let gpu = device.vm.properties();
-    for (page, entry) in device.vm.mapped() {
+    let mapped = device.vm.mapped();
+    let segments = segments(device, &mapped);
+    let mut segment = 0;
+    for (page, entry) in mapped {
         let since = device.vm.dma_target(entry.addr).map(|target| target.mapped_at);
         let Some(vma) = world.mm.peek_vma(page << PAGE_SHIFT) else {
             fail::<L>(Invariant::I2, format!("page {page:#x} has a valid entry on {} and no VMA", device.name), since);
@@ -35,7 +39,9 @@ pub fn entries_are_right<L: Lab>(world: &World<L>, device: &Device<L>) {
             );
             fail::<L>(Invariant::I2, what, since);
         }
-        let attrs = attrs(device, page);
+        // Pages and segments come in the same order.
+        segment += segments[segment..].iter().take_while(|s| s.pages.last < page).count();
+        let attrs = segments[segment].attrs;
         if !attrs.has_access() {
             let what = format!("page {page:#x} has a valid entry on {}, its attributes give no access", device.name);
             fail::<L>(Invariant::I2, what, since);
@@ -51,8 +57,11 @@ pub fn entries_are_right<L: Lab>(world: &World<L>, device: &Device<L>) {
     }
 }
 
-fn attrs<L: Lab>(device: &Device<L>, page: u64) -> Attrs {
-    let mut found = None;
-    device.svm().inspect().for_each_segment(Pages::new(page, page), |segment| found = Some(segment.attrs));
-    found.expect("every page lies in a segment or a hole")
+/// The attributes of all that lies between the first and the last of `mapped`, holes included.
+fn segments<L: Lab>(device: &Device<L>, mapped: &[(u64, Pte)]) -> Vec<Segment> {
+    let mut found = Vec::new();
+    if let (Some(&(first, _)), Some(&(last, _))) = (mapped.first(), mapped.last()) {
+        device.svm().inspect().for_each_segment(Pages::new(first, last), |segment| found.push(segment));
+    }
+    found
 }
