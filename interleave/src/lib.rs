@@ -22,5 +22,5 @@ pub use explore::{
     explore, replay,
 };
 pub use on_loom::Loom;
-pub use shrink::shrink;
+pub use shrink::{Shrunk, run_alike, shrink, shrink_until};
 pub use sim::Sim;
