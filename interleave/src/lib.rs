@@ -10,6 +10,7 @@ mod engine;
 mod explore;
 pub mod lab;
 pub mod on_loom;
+pub mod pack;
 mod panics;
 mod shrink;
 pub mod sim;
