@@ -21,6 +21,8 @@ pub struct Shrunk {
     pub failure: Failure,
     /// Whether every execution with fewer context switches was looked at: then there is none that violates the invariant.
     pub is_fewest: bool,
+    /// Executions spent.
+    pub executions: u64,
 }
 
 /// The simplest failure of the same invariant that `budget` executions find, starting from `failure`.
@@ -59,7 +61,7 @@ pub fn shrink_until(
             Fewest::GaveUp => break false,
         }
     };
-    Shrunk { failure: search.best, is_fewest }
+    Shrunk { failure: search.best, is_fewest, executions: budget - search.left }
 }
 
 /// Runs `wanted` as far as it fits `program`, then without preemption. The failure, if it fails. For schedules of a
