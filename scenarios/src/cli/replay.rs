@@ -61,6 +61,9 @@ fn from_file(args: &ReplayArgs) -> Result<Again, BadInput> {
     if args.scenario.is_some() {
         return Err(in_file(&"a trace file holds its scenario; --scenario is for tokens"));
     }
+    if !Path::new(path).exists() {
+        return Err(in_file(&"no such file, and not a token, which looks like two-holes:1sj0A..."));
+    }
     let text = fs::read_to_string(path).map_err(|e| in_file(&e))?;
     let trace = TraceFile::parse(&text).map_err(|e| in_file(&e))?;
     let (scenario, design, timeline) = replay_trace(&trace).map_err(|e| in_file(&e))?;

@@ -65,3 +65,23 @@ fn runs(scenario: &Scenario, design: Design, plants: &[Plant], keep_going: bool,
         stats
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::load_corpus;
+
+    #[test]
+    fn a_scenario_that_expects_what_it_does_not_do_is_refused() {
+        let corpus = load_corpus().expect("the corpus parses");
+        let mut scenario = corpus.into_iter().find(|s| s.name == "map-fixed-over").expect("in the corpus");
+        for control in [Control::Holds(Design::Hardened, Vec::new()), Control::SometimesFine(Design::PocV1)] {
+            assert!(control.agrees(&scenario, &mut 1_000));
+        }
+        // the store whose value is expected at rest
+        scenario.threads[0].ops.pop();
+        for control in [Control::Holds(Design::Hardened, Vec::new()), Control::SometimesFine(Design::PocV1)] {
+            assert!(!control.agrees(&scenario, &mut 1_000));
+        }
+    }
+}

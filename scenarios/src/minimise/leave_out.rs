@@ -100,8 +100,12 @@ pub(super) fn expectations(s: &Scenario) -> Vec<Candidate> {
         };
         candidates.extend((0..parts).map(|part| {
             Candidate::with(s, |s| match &mut s.finals[at].kind {
-                FinalKind::Mapped { except, .. } => drop(except.remove(part)),
-                FinalKind::Attr { checks, .. } => drop(checks.remove(part)),
+                FinalKind::Mapped { except, .. } => {
+                    except.remove(part);
+                }
+                FinalKind::Attr { checks, .. } => {
+                    checks.remove(part);
+                }
                 _ => {}
             })
         }));
@@ -126,7 +130,9 @@ pub(super) fn properties(s: &Scenario) -> Vec<Candidate> {
     try_with(&|s| s.explore.timers = None);
     try_with(&|s| s.explore.retries = None);
     for at in 0..s.plants.len() {
-        try_with(&|s| drop(s.plants.remove(at)));
+        try_with(&|s| {
+            s.plants.remove(at);
+        });
     }
     for at in 0..s.gpus.len() {
         let usual = GpuDecl::new("");
@@ -179,7 +185,7 @@ pub(super) fn details_of_operations(s: &Scenario) -> Vec<Candidate> {
                 OpKind::SetAttr { attrs: list, .. } | OpKind::GetAttr { checks: list, .. }
                     if list.len() > 1 && part < list.len() =>
                 {
-                    drop(list.remove(part));
+                    list.remove(part);
                 }
                 _ => {}
             });
