@@ -90,3 +90,98 @@ impl Search<'_> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explore::{Execution, Launch, Limits};
+    use crate::lab::{Lab, Span, Violation, Visible};
+    use crate::sim::Sim;
+    use proptest::prelude::*;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    /// Actors that write to one object, so that every order is another execution; which orders are wrong is as good as
+    /// random.
+    struct Writers {
+        writes: Vec<u8>,
+        wrong: u64,
+    }
+
+    struct Written {
+        order: Rc<RefCell<Vec<u8>>>,
+        wrong: u64,
+    }
+
+    impl Program for Writers {
+        fn start(&self, launch: &mut Launch) -> Box<dyn Execution> {
+            let object = Rc::new(<Sim as Lab>::Visible::new("object"));
+            let order = Rc::new(RefCell::new(Vec::new()));
+            for (actor, writes) in self.writes.iter().copied().enumerate() {
+                let (object, order) = (object.clone(), order.clone());
+                launch.actor("writer", move || {
+                    for _ in 0..writes {
+                        object.write(Span::ALL);
+                        order.borrow_mut().push(actor as u8);
+                    }
+                });
+            }
+            Box::new(Written { order, wrong: self.wrong })
+        }
+    }
+
+    impl Execution for Written {
+        fn at_rest(&self) {
+            let order = self.order.borrow();
+            let mixed = order.iter().fold(self.wrong, |sum, a| crate::engine::clock::mix(sum, u64::from(*a)));
+            if mixed % 23 == 0 {
+                Sim::fail(Violation::new(Invariant::I10, "a wrong order", None));
+            }
+        }
+    }
+
+    /// Whether some list of `blocks` blocks or less, each an actor and how often it goes, fails with so many switches.
+    fn tried_one_by_one(program: &Writers, config: &Config, blocks: u32, wanted: &mut Vec<u8>) -> bool {
+        let failure = attempt(program, config, wanted.clone()).failure;
+        if failure.is_some_and(|f| f.context_switches < blocks + wanted.chunk_by(|a, b| a == b).count() as u32) {
+            return true;
+        }
+        if blocks == 0 {
+            return false;
+        }
+        // to begin is an event too
+        (0..program.writes.len()).filter(|a| wanted.last() != Some(&(*a as u8))).collect::<Vec<_>>().into_iter().any(
+            |actor| {
+                (1..=usize::from(program.writes[actor]) + 1).any(|count| {
+                    let length = wanted.len();
+                    wanted.resize(length + count, actor as u8);
+                    let fails = tried_one_by_one(program, config, blocks - 1, wanted);
+                    wanted.truncate(length);
+                    fails
+                })
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+        #[test]
+        fn as_few_as_trying_every_schedule_finds(writes in prop::collection::vec(1..4_u8, 2..4), wrong: u64) {
+            let program = Writers { writes, wrong };
+            let config = Config { limits: Limits { events_per_execution: 1_000, ..Limits::default() }, ..Config::default() };
+            for switches in 0..4 {
+                let mut left = 1_000_000;
+                let found = fewest(&program, &config, Invariant::I10, switches, &mut left, None);
+                let exists = tried_one_by_one(&program, &config, switches + 1, &mut Vec::new());
+                match found {
+                    Fewest::Found(failure) => {
+                        prop_assert!(failure.context_switches <= switches);
+                        prop_assert!(exists);
+                    }
+                    Fewest::None => prop_assert!(!exists, "with {switches} switches"),
+                    Fewest::GaveUp => prop_assert!(false, "so small a program is looked through"),
+                }
+            }
+        }
+    }
+}
