@@ -375,4 +375,25 @@ mod tests {
         }
         assert!(Plant::ALL.len() < 32, "five bits hold their number");
     }
+
+    #[test]
+    fn a_token_of_another_svmlab_is_not_replayed_as_if_it_were_of_this_one() {
+        use crate::run::{CheckOptions, CheckVerdict, check_scenario};
+        let corpus = crate::cli::load_corpus().expect("the corpus parses");
+        let scenario = corpus.iter().find(|s| s.name == "two-set-attrs").expect("in the corpus");
+        let result = check_scenario(scenario, Design::PocV1, &CheckOptions::default(), &Default::default(), None);
+        let CheckVerdict::Violated(found) = result.verdict else { panic!("something falls") };
+        let token = found.token;
+        assert!(token.replay(scenario).is_ok());
+        let refused = |token: Token| token.replay(scenario).err().map(|why| why.to_string());
+        // the driver has changed and does the same in another way
+        let differs = refused(Token { event_hash: token.event_hash ^ 1, ..token.clone() });
+        assert!(differs.is_some_and(|why| why.starts_with("the execution differs from the recorded one")));
+        let design = refused(Token { design: !token.design, ..token.clone() });
+        assert_eq!(design.as_deref(), Some("the token names a design that this svmlab does not have"));
+        let plant = refused(Token { plants: vec![1], ..token.clone() });
+        assert_eq!(plant.as_deref(), Some("the token names a planted bug that this svmlab does not have"));
+        let text = refused(Token { text: !token.text, ..token });
+        assert!(text.is_some_and(|why| why.starts_with("the text of scenario")));
+    }
 }

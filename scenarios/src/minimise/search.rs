@@ -179,3 +179,30 @@ impl<'a> Search<'a> {
         outcome.failure.is_some_and(|found| found.violation.invariant == self.invariant)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::load_corpus;
+    use crate::run::{CheckOptions, CheckVerdict, check_scenario};
+
+    #[test]
+    fn a_failure_of_another_invariant_is_none() {
+        let corpus = load_corpus().expect("the corpus parses");
+        let scenario = corpus.iter().find(|s| s.name == "two-set-attrs").expect("in the corpus");
+        let design = Design::PocV1;
+        let CheckVerdict::Violated(found) =
+            check_scenario(scenario, design, &CheckOptions::default(), &Default::default(), None).verdict
+        else {
+            panic!("something falls")
+        };
+        let (failure, explore) = (&found.failure, &scenario.explore);
+        let task = Task { scenario, design, plants: &[], explore, failure };
+        let mut search = Search::new(&task, scenario.clone(), 1_000, None);
+        let (program, config) = search.program(scenario);
+        assert_eq!(search.simple_enough(&program, &config, failure.clone()).as_ref(), Some(failure));
+        let mut other = failure.clone();
+        other.violation.invariant = Invariant::I12;
+        assert_eq!(search.simple_enough(&program, &config, other), None);
+    }
+}
