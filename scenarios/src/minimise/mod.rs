@@ -1,9 +1,9 @@
 //! Makes a failing scenario small: what of it does the race need?
 //!
 //! A scenario found in the wild has threads, operations and pages that have nothing to do with what falls. Here they are
-//! left out, one after the other, as long as the same invariant falls: [`leave_out`] and [`sizes`] propose, [`Search`]
+//! left out, one after the other, as long as the same invariant falls: `leave_out` and `sizes` propose, `search`
 //! looks for a failing execution of what they propose, and keeps it when it is smaller by [`Measure`]. A smaller scenario
-//! never costs more context switches. [`control`] keeps a proposal from falling for a reason of its own.
+//! never costs more context switches. `control` keeps a proposal from falling for a reason of its own.
 //!
 //! | file | trade |
 //! |---|---|

@@ -62,7 +62,7 @@ fn resized(mut candidate: Candidate, region: &str, map: &dyn Fn(u64, bool) -> u6
     let decl = s.regions.iter_mut().find(|r| r.name == region)?;
     let start = decl.bytes.start;
     let mapped = |bytes: Bytes, one_page: bool| -> Option<Bytes> {
-        let page = |at: u64| (at % PAGE_SIZE == 0 && at >= start).then(|| (at - start) / PAGE_SIZE);
+        let page = |at: u64| (at.is_multiple_of(PAGE_SIZE) && at >= start).then(|| (at - start) / PAGE_SIZE);
         let first = map(page(bytes.start)?, false);
         let end = if one_page { first + 1 } else { map(page(bytes.end)?, true) };
         (first < end).then(|| Bytes::new(start + first * PAGE_SIZE, start + end * PAGE_SIZE))
