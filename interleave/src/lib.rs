@@ -11,6 +11,7 @@ mod explore;
 pub mod lab;
 pub mod lockdep;
 pub mod on_loom;
+pub mod pack;
 mod panics;
 mod shrink;
 pub mod sim;
@@ -24,5 +25,5 @@ pub use explore::{
     explore, replay, replay_until,
 };
 pub use on_loom::Loom;
-pub use shrink::shrink;
+pub use shrink::{Shrunk, run_alike, shrink, shrink_until};
 pub use sim::Sim;

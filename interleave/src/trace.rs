@@ -7,7 +7,7 @@
 //! header {...}            what was run, in the words of whoever wrote it
 //! violation I7 @41 queues resume, and page 0x200 ...
 //! events 97 hash 0123456789abcdef
-//! schedule 0x5 1x3 0x2    actor x events, in order
+//! schedule 0x5 1x3 0x2    actor x events, in order; then, if there are any, ` | 0x4 1x1`: value x choices, in order
 //! checksum 0123456789abcdef
 //! ```
 //!
@@ -15,6 +15,7 @@
 
 use crate::explore::{Failure, Schedule};
 use crate::lab::{Invariant, Stamp, Violation};
+use crate::pack::{MOST_ELEMENTS, runs};
 use serde_json::Value;
 use std::fmt;
 
@@ -32,7 +33,7 @@ pub struct TraceFile {
     pub events: u32,
     /// Hash over them.
     pub event_hash: u64,
-    /// Who goes, event by event.
+    /// Who goes, event by event, and what each choice that is not about who goes came to.
     pub schedule: Schedule,
 }
 
@@ -94,6 +95,12 @@ impl TraceFile {
         for (actor, count) in runs(&self.schedule.choices) {
             text += &format!(" {actor}x{count}");
         }
+        if !self.schedule.values.is_empty() {
+            text += " |";
+            for (value, count) in runs(&self.schedule.values) {
+                text += &format!(" {value}x{count}");
+            }
+        }
         text.push('\n');
         let sum = checksum(text.as_bytes());
         text += &format!("checksum {sum:016x}\n");
@@ -133,18 +140,11 @@ impl TraceFile {
             .split_once(" hash ")
             .and_then(|(n, hash)| Some((n.parse().ok()?, u64::from_str_radix(hash, 16).ok()?)))
             .ok_or_else(|| TraceError::new(4, "expected `events <number> hash <16 hex digits>`"))?;
-        let mut choices = Vec::new();
-        for run in line(5, "schedule")?.split(' ') {
-            let (actor, count) = run
-                .split_once('x')
-                .and_then(|(a, n)| Some((a.parse::<u8>().ok()?, n.parse::<usize>().ok()?)))
-                .ok_or_else(|| TraceError::new(5, format!("expected `<actor>x<events>`, found `{}`", clip(run))))?;
-            if choices.len() + count > 10_000_000 {
-                return Err(TraceError::new(5, "expected at most ten million events"));
-            }
-            choices.resize(choices.len() + count, actor);
-        }
-        Ok(TraceFile { header, violation, events, event_hash, schedule: Schedule { choices, values: Vec::new() } })
+        let line = line(5, "schedule")?;
+        let (actors, values) = line.split_once(" | ").map_or((line, None), |(a, v)| (a, Some(v)));
+        let choices = listed::<u8>(actors, "actor", "events")?;
+        let values = values.map_or(Ok(Vec::new()), |values| listed::<u8>(values, "value", "choices"))?;
+        Ok(TraceFile { header, violation, events, event_hash, schedule: Schedule { choices, values } })
     }
 }
 
@@ -164,15 +164,20 @@ fn violation(text: &str) -> Result<Violation, String> {
     Ok(Violation { invariant, what, earlier })
 }
 
-fn runs(choices: &[u8]) -> Vec<(u8, usize)> {
-    let mut runs: Vec<(u8, usize)> = Vec::new();
-    for &actor in choices {
-        match runs.last_mut() {
-            Some((last, count)) if *last == actor => *count += 1,
-            _ => runs.push((actor, 1)),
+/// Reads `1x3 0x2`.
+fn listed<T: Copy + std::str::FromStr>(text: &str, what: &str, times: &str) -> Result<Vec<T>, TraceError> {
+    let mut list = Vec::new();
+    for run in text.split(' ') {
+        let (value, count) = run
+            .split_once('x')
+            .and_then(|(a, n)| Some((a.parse::<T>().ok()?, n.parse::<usize>().ok()?)))
+            .ok_or_else(|| TraceError::new(5, format!("expected `<{what}>x<{times}>`, found `{}`", clip(run))))?;
+        if count > MOST_ELEMENTS - list.len() {
+            return Err(TraceError::new(5, format!("expected at most {MOST_ELEMENTS} {times}")));
         }
+        list.resize(list.len() + count, value);
     }
-    runs
+    Ok(list)
 }
 
 /// So that an error about a wrong file does not print the file.
@@ -194,6 +199,12 @@ mod tests {
         }
     }
 
+    fn with_values(values: Vec<u8>) -> TraceFile {
+        let mut trace = sample();
+        trace.schedule.values = values;
+        trace
+    }
+
     #[test]
     fn a_trace_survives_being_written() {
         let trace = sample();
@@ -201,8 +212,15 @@ mod tests {
     }
 
     #[test]
+    fn what_choices_came_to_is_kept_beside_the_schedule() {
+        let trace = with_values(vec![0, 0, 1, 70]);
+        assert!(trace.to_text().contains("\nschedule 0x2 1x3 0x1 | 0x2 1x1 70x1\n"), "{}", trace.to_text());
+        assert_eq!(TraceFile::parse(&trace.to_text()), Ok(trace));
+    }
+
+    #[test]
     fn any_changed_byte_is_refused() {
-        let text = sample().to_text();
+        let text = with_values(vec![0, 1]).to_text();
         for at in 0..text.len() {
             let mut bytes = text.clone().into_bytes();
             bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };

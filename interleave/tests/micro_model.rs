@@ -3,10 +3,13 @@
 mod micro;
 
 use interleave::lab::Invariant;
-use interleave::{Config, End, Execution, Failure, Launch, Outcome, Program, Sim, Strategy, explore, replay, shrink};
+use interleave::{
+    Config, End, Execution, Failure, Launch, Outcome, Program, Sim, Strategy, explore, replay, shrink, shrink_until,
+};
 use micro::{M1, M2, M3, Micro, N1, N1X, Shape};
 use model::platform::{Kernel, Mutex, RwSem};
 use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
 
 const REDUCED: Strategy = Strategy::Exhaustive { preemptions: None, reduction: true };
 const UNREDUCED: Strategy = Strategy::Exhaustive { preemptions: None, reduction: false };
@@ -104,6 +107,20 @@ fn the_failure_shrinks_to_one_preemption() {
         assert_eq!(timeline.violation, Some(small.violation));
         assert_eq!(timeline.steps.iter().filter(|step| step.switch).count(), 3);
     }
+}
+
+/// The four blocks are known to be needed: every execution with two switches has been looked at.
+#[test]
+fn what_is_called_the_fewest_context_switches_is() {
+    let config = Config::default();
+    let (program, failure) = (micro(M1.buggy()), found(M1.buggy(), Strategy::Random { seed: 7 }));
+    let known = shrink_until(&program, &config, &failure, 2_000, None);
+    assert_eq!((known.failure.context_switches, known.is_fewest), (3, true));
+    assert!(known.executions < 2_000, "{}", known.executions);
+    // A handful of executions is not enough to say so, and a stop flag that is set leaves the failure as it is.
+    assert!(!shrink_until(&program, &config, &failure, 20, None).is_fewest);
+    let stopped = shrink_until(&program, &config, &failure, 2_000, Some(&AtomicBool::new(true)));
+    assert_eq!((stopped.failure, stopped.is_fewest, stopped.executions), (failure, false, 0));
 }
 
 #[test]

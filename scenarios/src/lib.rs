@@ -3,6 +3,8 @@
 pub mod cli;
 pub mod invariants;
 pub mod lang;
+pub mod minimise;
 pub mod report;
 pub mod run;
+pub mod token;
 pub mod world;

@@ -1,13 +1,17 @@
 //! Puts one scenario to one design: explore, shrink, record; and the way back, from a trace to its timeline.
 
 use crate::lang::{Answer, Design, Explore, Scenario, StrategyHint, parse};
+use crate::minimise::{MINIMISE_BUDGET, Minimal, Task, minimise};
+use crate::token::Token;
 use crate::world::ScenarioProgram;
 use interleave::lab::Invariant;
 use interleave::lockdep::LockReport;
 use interleave::trace::{TraceError, TraceFile};
-use interleave::{Config, End, Failure, Limits, Outcome, Progress, Stats, Strategy, Timeline};
+use interleave::{Config, End, Failure, Limits, Outcome, Progress, Shrunk, Stats, Strategy, Timeline};
 use model::platform::Plant;
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -25,6 +29,8 @@ pub struct CheckOptions {
     pub strategy_given: bool,
     /// Bugs to switch on, beside the scenario's own.
     pub plants: Vec<Plant>,
+    /// Whether a scenario that falls is to be made smaller.
+    pub minimise: bool,
 }
 
 /// What came of one scenario under one design.
@@ -80,6 +86,20 @@ pub struct Finding {
     pub switches_before_shrinking: u32,
     /// The execution, event by event.
     pub timeline: Timeline,
+    /// Whether no execution with fewer context switches violates the invariant; otherwise nobody knows.
+    pub is_fewest: bool,
+    /// What `svmlab replay` takes.
+    pub trace: TraceFile,
+    /// The same in a word, for those who have the scenario.
+    pub token: Token,
+    /// What is left of the scenario when everything is left out that the violation does not need; if that was asked for.
+    pub minimal: Option<Minimised>,
+}
+
+/// A scenario made small, with what is needed to see it fall again.
+pub struct Minimised {
+    /// The scenario and its failure.
+    pub minimal: Minimal,
     /// What `svmlab replay` takes.
     pub trace: TraceFile,
 }
@@ -101,6 +121,9 @@ pub struct TraceHeader {
     pub timers: Option<u32>,
     /// Free retries.
     pub retries: Option<u32>,
+    /// Failures that each actor may meet.
+    #[serde(default)]
+    pub failures: Option<u32>,
     /// Limit on events.
     pub events: u32,
 }
@@ -116,28 +139,54 @@ pub fn check_scenario(
     let program = ScenarioProgram::new(scenario, design);
     let plants: Vec<Plant> = scenario.plants.iter().chain(&options.plants).copied().collect();
     let asked = merged(&scenario.explore, options);
-    let base = config(&asked, &plants);
+    let base = limits(&asked, &plants);
     let mut search = base.clone();
-    search.strategy = match asked.strategy {
-        StrategyHint::Exhaustive => Strategy::Exhaustive { preemptions: asked.preemptions, reduction: true },
-        StrategyHint::Random { seed } => Strategy::Random { seed },
-        StrategyHint::Pct { seed, depth } => Strategy::Pct { seed, depth },
-    };
+    search.strategy = strategy(&asked);
     search.limits.executions = asked.executions;
-    let Outcome { stats, end, failure, predicted, .. } = interleave::explore(&program, &search, Some(stop), progress);
+    // the search and the minimisation after it tell the same listener
+    let listener = progress.map(|listener| Rc::new(RefCell::new(listener)));
+    let shared = listener.clone().map(|l| Box::new(move |stats: &Stats| (l.borrow_mut())(stats)) as Progress);
+    let Outcome { stats, end, failure, predicted, .. } = interleave::explore(&program, &search, Some(stop), shared);
     let verdict = match (failure, end) {
         (Some(found), _) => {
             let switches = found.context_switches;
-            let failure = interleave::shrink(&program, &base, &found, SHRINK_BUDGET);
+            let Shrunk { failure, is_fewest, .. } =
+                interleave::shrink_until(&program, &base, &found, SHRINK_BUDGET, Some(stop));
             let timeline = interleave::replay(&program, &base, &failure.schedule).expect("a shrunk schedule fits");
-            let trace = TraceFile::new(header(scenario, design, &plants, &asked), &failure);
-            CheckVerdict::Violated(Box::new(Finding { failure, switches_before_shrinking: switches, timeline, trace }))
+            let header = header(scenario, design, &plants, &asked);
+            let trace = TraceFile::new(json(&header), &failure);
+            let task = Task { scenario, design, plants: &options.plants, explore: &asked, failure: &failure };
+            let minimal = options.minimise.then(|| {
+                minimised(&task, stop, &mut |executions| {
+                    if let Some(listener) = &listener {
+                        (listener.borrow_mut())(&Stats { executions: stats.executions + executions, ..stats });
+                    }
+                })
+            });
+            let token = Token::new(scenario, &header, &trace);
+            CheckVerdict::Violated(Box::new(Finding {
+                failure,
+                switches_before_shrinking: switches,
+                timeline,
+                is_fewest,
+                trace,
+                token,
+                minimal,
+            }))
         }
         (None, end) if !predicted.is_empty() => CheckVerdict::Predicted { exhausted: end == End::Exhausted },
         (None, End::Interrupted) => CheckVerdict::Interrupted,
         (None, end) => CheckVerdict::Holds { exhausted: end == End::Exhausted },
     };
     CheckResult { verdict, predicted, stats, preemptions: asked.preemptions }
+}
+
+/// Makes the scenario of a finding smaller; `tell` hears how many executions that took so far.
+fn minimised(task: &Task<'_>, stop: &AtomicBool, tell: &mut dyn FnMut(u64)) -> Minimised {
+    let minimal = minimise(task, MINIMISE_BUDGET, Some(stop), tell);
+    let small = &minimal.scenario;
+    let header = header(small, task.design, &small.plants, &small.explore);
+    Minimised { trace: TraceFile::new(json(&header), &minimal.failure), minimal }
 }
 
 /// Runs the execution that a trace file describes, and checks that it is the same, event by event.
@@ -163,10 +212,15 @@ pub fn replay_trace(trace: &TraceFile) -> Result<(Scenario, Design, Timeline), T
         .collect::<Result<Vec<Plant>, TraceError>>()?;
     let scenario = parse(&header.path, &header.text)
         .map_err(|_| TraceError::new(2, "the scenario inside does not parse with this version"))?;
-    let asked =
-        Explore { timers: header.timers, retries: header.retries, events: Some(header.events), ..Explore::default() };
+    let asked = Explore {
+        timers: header.timers,
+        retries: header.retries,
+        failures: header.failures,
+        events: Some(header.events),
+        ..Explore::default()
+    };
     let program = ScenarioProgram::new(&scenario, design);
-    let timeline = interleave::replay(&program, &config(&asked, &plants), &trace.schedule)
+    let timeline = interleave::replay(&program, &limits(&asked, &plants), &trace.schedule)
         .map_err(|e| TraceError::new(3, e.to_string()))?;
     if timeline.event_hash != trace.event_hash {
         let what = format!(
@@ -187,19 +241,31 @@ fn merged(scenario: &Explore, options: &CheckOptions) -> Explore {
         events: user.events.or(scenario.events),
         timers: user.timers.or(scenario.timers),
         retries: user.retries.or(scenario.retries),
+        failures: user.failures.or(scenario.failures),
     }
 }
 
-fn config(asked: &Explore, plants: &[Plant]) -> Config {
+/// The search that is asked for.
+pub(crate) fn strategy(asked: &Explore) -> Strategy {
+    match asked.strategy {
+        StrategyHint::Exhaustive => Strategy::Exhaustive { preemptions: asked.preemptions, reduction: true },
+        StrategyHint::Random { seed } => Strategy::Random { seed },
+        StrategyHint::Pct { seed, depth } => Strategy::Pct { seed, depth },
+    }
+}
+
+/// What decides an execution besides scenario, design and schedule.
+pub(crate) fn limits(asked: &Explore, plants: &[Plant]) -> Config {
     let mut config = Config { planted: plants.to_vec(), ..Config::default() };
     config.limits = Limits { executions: None, events_per_execution: asked.events.unwrap_or(EVENTS_PER_EXECUTION) };
     config.free_timers = asked.timers.unwrap_or(config.free_timers);
     config.free_retries = asked.retries.unwrap_or(config.free_retries);
+    config.failures = asked.failures.unwrap_or(config.failures);
     config
 }
 
-fn header(scenario: &Scenario, design: Design, plants: &[Plant], asked: &Explore) -> serde_json::Value {
-    serde_json::to_value(TraceHeader {
+fn header(scenario: &Scenario, design: Design, plants: &[Plant], asked: &Explore) -> TraceHeader {
+    TraceHeader {
         scenario: scenario.name.clone(),
         path: scenario.source.path.clone(),
         text: scenario.source.text.to_string(),
@@ -207,7 +273,11 @@ fn header(scenario: &Scenario, design: Design, plants: &[Plant], asked: &Explore
         plants: plants.iter().map(|p| p.name().into()).collect(),
         timers: asked.timers,
         retries: asked.retries,
+        failures: asked.failures,
         events: asked.events.unwrap_or(EVENTS_PER_EXECUTION),
-    })
-    .expect("plain data serialises")
+    }
+}
+
+fn json(header: &TraceHeader) -> serde_json::Value {
+    serde_json::to_value(header).expect("plain data serialises")
 }

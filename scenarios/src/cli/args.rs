@@ -28,10 +28,14 @@ pub(super) enum Command {
     ///
     /// Without --design every scenario is put to the designs it names, and the exit code says whether each answers as
     /// the scenario says it must. Whatever falls is shrunk to few context switches, told, and saved as a trace that
-    /// `svmlab replay` runs again, bit for bit.
+    /// `svmlab replay` runs again, bit for bit. A token, short enough for a mail, does the same for everybody who has the
+    /// scenario.
     #[command(after_help = EXIT_CODES)]
     Check(CheckArgs),
-    /// Runs the interleaving of a trace file again and tells it.
+    /// Runs the interleaving of a trace file or of a token again and tells it.
+    ///
+    /// A trace file holds its scenario. A token (two-holes:1yLs..., as `svmlab check` prints it) only names it: the
+    /// scenario comes with svmlab, or from the file that --scenario names, and must be the one the token was made from.
     Replay(ReplayArgs),
     /// Lists the scenarios that come with svmlab.
     List(ListArgs),
@@ -70,9 +74,16 @@ pub(super) struct CheckArgs {
     #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) executions: Option<u64>,
+    /// How many failures each actor may meet (allocations that fail, waits that time out); all of them are explored.
+    #[arg(long, value_name = "N")]
+    pub(super) failures: Option<u32>,
     /// Switches on a planted bug, to see it found; may be repeated.
     #[arg(long, value_name = "NAME", value_parser = plants())]
     pub(super) plant: Vec<Plant>,
+    /// Makes a scenario that falls smaller before it is told: leaves out threads, operations, GPUs, pages, and keeps
+    /// what still violates the same invariant in as few context switches. Saves it as a .kdl file beside the trace.
+    #[arg(long)]
+    pub(super) minimise: bool,
     /// Where traces of violations are saved.
     #[arg(long, value_name = "DIR", default_value = "traces")]
     pub(super) traces: PathBuf,
@@ -98,7 +109,8 @@ impl CheckArgs {
         };
         // a random search does not end by itself
         let executions = self.executions.or((strategy != StrategyHint::Exhaustive).then_some(10_000));
-        Explore { strategy, preemptions: self.preemptions, executions, ..Explore::default() }
+        let (preemptions, failures) = (self.preemptions, self.failures);
+        Explore { strategy, preemptions, executions, failures, ..Explore::default() }
     }
 }
 
@@ -116,8 +128,12 @@ pub(super) enum StrategyArg {
 /// See [`Command::Replay`].
 #[derive(Args, Debug)]
 pub(super) struct ReplayArgs {
-    /// The trace file.
-    pub(super) trace: PathBuf,
+    /// A trace file, or a token.
+    #[arg(value_name = "TRACE|TOKEN")]
+    pub(super) trace: String,
+    /// The scenario that a token is about, if it did not come with svmlab.
+    #[arg(long, value_name = "FILE")]
+    pub(super) scenario: Option<String>,
     /// Prints JSON.
     #[arg(long)]
     pub(super) json: bool,

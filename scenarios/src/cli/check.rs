@@ -6,8 +6,9 @@ use super::select::select;
 use super::terminal::Terminal;
 use super::{BadInput, FINE, INTERRUPTED, VIOLATION};
 use crate::lang::{Answer, Design, Scenario};
+use crate::minimise::Minimal;
 use crate::report::{Page, ResultJson, Row, Story, story, summary};
-use crate::run::{CheckOptions, CheckResult, CheckVerdict, Finding, check_scenario};
+use crate::run::{CheckOptions, CheckResult, CheckVerdict, Finding, Minimised, check_scenario};
 use interleave::Stats;
 use model::platform::Plant;
 use std::fs;
@@ -41,17 +42,28 @@ struct Done<'a> {
     result: Option<CheckResult>,
     /// None: there is nothing to compare, or nothing to compare with.
     as_expected: Option<bool>,
-    /// Path of the trace.
-    trace: Option<String>,
+    /// Where the finding was saved.
+    saved: Option<Saved>,
     /// Whether the story was told already.
     told: bool,
+}
+
+/// Paths of what was saved of a finding.
+struct Saved {
+    trace: String,
+    /// Of the scenario made smaller: its text and its trace.
+    minimal: Option<(String, String)>,
 }
 
 /// Runs it; the exit code.
 pub(super) fn check(args: &CheckArgs, terminal: &Terminal, stop: &Arc<AtomicBool>) -> Result<u8, BadInput> {
     let scenarios = select(&args.what, terminal)?;
-    let options =
-        CheckOptions { explore: args.explore(), strategy_given: args.strategy.is_some(), plants: args.plant.clone() };
+    let options = CheckOptions {
+        explore: args.explore(),
+        strategy_given: args.strategy.is_some(),
+        plants: args.plant.clone(),
+        minimise: args.minimise,
+    };
     let jobs = jobs(&scenarios, &args.design);
     let progress = Arc::new(Progress::new(terminal, jobs.len()));
     let page = terminal.page(args.full);
@@ -62,7 +74,7 @@ pub(super) fn check(args: &CheckArgs, terminal: &Terminal, stop: &Arc<AtomicBool
     let workers = args.jobs.or(std::thread::available_parallelism().ok()).map_or(1, usize::from);
     run_in_order(&jobs, workers, &options, stop, &progress, |job, result| {
         progress.clear();
-        let mut one = Done { as_expected: None, trace: None, told: false, result, job };
+        let mut one = Done { as_expected: None, saved: None, told: false, result, job };
         if let Some(result) = &one.result {
             // an interrupted search has not answered yet, and a planted bug is not what the scenario asks about
             if args.plant.is_empty() && !matches!(result.verdict, CheckVerdict::Interrupted) {
@@ -70,7 +82,7 @@ pub(super) fn check(args: &CheckArgs, terminal: &Terminal, stop: &Arc<AtomicBool
             }
             if let CheckVerdict::Violated(finding) = &result.verdict {
                 match save(&args.traces, &one.job, &args.plant, finding) {
-                    Ok(path) => one.trace = Some(path),
+                    Ok(saved) => one.saved = Some(saved),
                     Err(why) => trouble = Some(why),
                 }
                 // Whoever asks for one thing wants to see it; of a whole corpus what nobody expected, and one example.
@@ -192,17 +204,40 @@ fn run(job: &Job<'_>, options: &CheckOptions, stop: &Arc<AtomicBool>, progress: 
     check_scenario(job.scenario, job.design, options, stop, watch)
 }
 
-/// Writes the trace of a finding; its path.
-fn save(dir: &Path, job: &Job<'_>, plants: &[Plant], finding: &Finding) -> Result<String, BadInput> {
+/// Writes the trace of a finding, and what it was made smaller to.
+fn save(dir: &Path, job: &Job<'_>, plants: &[Plant], finding: &Finding) -> Result<Saved, BadInput> {
     let mut name = format!("{}.{}", job.scenario.name, job.design);
     for plant in plants {
         name += &format!(".{}", plant.name());
     }
-    let path = dir.join(name + ".trace");
-    fs::create_dir_all(dir)
-        .and_then(|()| fs::write(&path, finding.trace.to_text()))
-        .map_err(|e| BadInput::new(format!("{}: {e}", path.display())))?;
-    Ok(path.display().to_string())
+    let write = |end: &str, text: &str| {
+        let path = dir.join(format!("{name}.{end}"));
+        fs::create_dir_all(dir)
+            .and_then(|()| fs::write(&path, text))
+            .map_err(|e| BadInput::new(format!("{}: {e}", path.display())))?;
+        Ok(path.display().to_string())
+    };
+    let trace = write("trace", &finding.trace.to_text())?;
+    let minimal = match &finding.minimal {
+        Some(small) => {
+            let text = &small.minimal.scenario.source.text;
+            Some((write("min.kdl", text)?, write("min.trace", &small.trace.to_text())?))
+        }
+        None => None,
+    };
+    Ok(Saved { trace, minimal })
+}
+
+fn switches(n: u32) -> String {
+    format!("{n} context switch{}", if n == 1 { "" } else { "es" })
+}
+
+/// The token with what `svmlab replay` needs beside it.
+fn token(job: &Job<'_>, finding: &Finding) -> String {
+    let path = &job.scenario.source.path;
+    let comes_with_svmlab = super::corpus::corpus().iter().any(|(_, text)| *text == &*job.scenario.source.text);
+    let file = if comes_with_svmlab { String::new() } else { format!(" --scenario {path}") };
+    format!("{}{file}", finding.token.to_text())
 }
 
 /// The deadlocks that the order of locks predicts.
@@ -220,24 +255,66 @@ fn predictions(job: &Job<'_>, result: &CheckResult) -> String {
 }
 
 fn tell(done: &Done<'_>, result: &CheckResult, finding: &Finding, plants: &[Plant], page: &Page) -> String {
-    let switches = |n: u32| format!("{n} context switch{}", if n == 1 { "" } else { "es" });
+    let job = &done.job;
     let mut found =
         format!("in execution {}, with {}", result.stats.executions, switches(finding.switches_before_shrinking));
     if finding.failure.context_switches < finding.switches_before_shrinking {
         found += &format!("; shrunk to {}", switches(finding.failure.context_switches));
     }
-    let plants: Vec<String> = done.job.scenario.plants.iter().chain(plants).map(|p| p.name().to_owned()).collect();
-    story(
-        &Story {
-            scenario: done.job.scenario,
-            design: done.job.design,
-            plants: &plants,
-            timeline: &finding.timeline,
-            found,
-            trace: done.trace.as_deref(),
-        },
-        page,
-    )
+    if finding.is_fewest && finding.failure.context_switches > 0 {
+        found += ", the fewest possible";
+    }
+    let names = |plants: &[Plant]| plants.iter().map(|p| p.name().to_owned()).collect::<Vec<String>>();
+    let token = token(job, finding);
+    let all_plants = [&job.scenario.plants, plants].concat();
+    let mut told = Story {
+        scenario: job.scenario,
+        design: job.design,
+        plants: &names(&all_plants),
+        timeline: &finding.timeline,
+        found,
+        reduced: String::new(),
+        trace: done.saved.as_ref().map(|s| s.trace.as_str()),
+        token: Some(&token),
+    };
+    let Some(Minimised { minimal, .. }) = &finding.minimal else { return story(&told, page) };
+    let (file, trace) = done.saved.as_ref().and_then(|s| s.minimal.as_ref()).map_or(("", ""), |(f, t)| (f, t));
+    let small_plants = names(&minimal.scenario.plants);
+    told.scenario = &minimal.scenario;
+    told.plants = &small_plants;
+    told.timeline = &minimal.timeline;
+    told.reduced = reduced(&job.scenario.name, minimal);
+    told.trace = Some(trace).filter(|path| !path.is_empty());
+    told.token = None;
+    let mut out = story(&told, page);
+    if let Some(saved) = &done.saved {
+        out += &format!("all of {}: svmlab replay {}\n", job.scenario.name, saved.trace);
+        out += &format!("       by token: svmlab replay {token}\n");
+    }
+    out += &format!("\n{}\n{}", page.dim(&format!("-- {file}")), minimal.scenario.source.text);
+    out
+}
+
+/// From what a scenario was reduced, and how far.
+fn reduced(name: &str, minimal: &Minimal) -> String {
+    let (before, after) = (&minimal.before, &minimal.after);
+    let mut parts = Vec::new();
+    let mut part = |what: &str, from: u64, to: u64| match from == to {
+        true => parts.push(format!("{what} {to}")),
+        false => parts.push(format!("{what} {from} → {to}")),
+    };
+    part("context switches", before.context_switches.into(), after.context_switches.into());
+    part("operations", before.operations as u64, after.operations as u64);
+    part("threads and waves", before.actors as u64, after.actors as u64);
+    if before.gpus > 1 {
+        part("GPUs", before.gpus as u64, after.gpus as u64);
+    }
+    if before.regions > 1 {
+        part("regions", before.regions as u64, after.regions as u64);
+    }
+    part("pages", before.pages, after.pages);
+    let end = if minimal.finished { "" } else { "; not finished, it may be smaller still" };
+    format!("from {name}: {}{end}", parts.join(", "))
 }
 
 fn table(done: &[Done<'_>], page: &Page) -> String {
@@ -253,9 +330,14 @@ fn table(done: &[Done<'_>], page: &Page) -> String {
         .collect();
     let mut out = summary(&rows, page);
     for d in done {
-        // a story ends with this line
-        if let Some(trace) = d.trace.as_ref().filter(|_| !d.told) {
-            out += &format!("replay with: svmlab replay {trace}\n");
+        // a story ends with these lines
+        let Some(saved) = d.saved.as_ref().filter(|_| !d.told) else { continue };
+        out += &format!("replay with: svmlab replay {}\n", saved.trace);
+        if let Some(CheckVerdict::Violated(finding)) = d.result.as_ref().map(|r| &r.verdict) {
+            out += &format!("   by token: svmlab replay {}\n", token(&d.job, finding));
+        }
+        if let Some((file, _)) = &saved.minimal {
+            out += &format!("  made small: {file}\n");
         }
     }
     out
@@ -266,7 +348,14 @@ fn json(done: &[Done<'_>], full: bool) -> String {
         .iter()
         .map(|d| {
             let (result, expected) = (d.result.as_ref(), d.job.expected());
-            ResultJson::new(&d.job.scenario.name, d.job.design, result, expected, d.as_expected, d.trace.clone(), full)
+            let trace = d.saved.as_ref().map(|s| s.trace.clone());
+            let mut json =
+                ResultJson::new(&d.job.scenario.name, d.job.design, result, expected, d.as_expected, trace, full);
+            let files = d.saved.as_ref().and_then(|s| s.minimal.clone());
+            if let Some((minimal, (file, trace))) = json.minimal.as_mut().zip(files) {
+                (minimal.file, minimal.trace) = (Some(file), Some(trace));
+            }
+            json
         })
         .collect();
     super::list::to_json(&serde_json::json!({ "results": results }))

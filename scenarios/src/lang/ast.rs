@@ -433,6 +433,35 @@ impl OpKind {
             OpKind::After { .. } | OpKind::Close { .. } | OpKind::Fini { .. } | OpKind::Exit => None,
         }
     }
+
+    /// The same, to change it.
+    pub const fn area_mut(&mut self) -> Option<&mut Area> {
+        match self {
+            OpKind::SetAttr { area, .. }
+            | OpKind::GetAttr { area, .. }
+            | OpKind::Munmap { area }
+            | OpKind::Mmap { area, .. }
+            | OpKind::Mprotect { area, .. }
+            | OpKind::Store { area, .. }
+            | OpKind::Load { area, .. }
+            | OpKind::Dontneed { area }
+            | OpKind::Migrate { area }
+            | OpKind::Read { area, .. }
+            | OpKind::Write { area, .. } => Some(area),
+            OpKind::After { .. } | OpKind::Close { .. } | OpKind::Fini { .. } | OpKind::Exit => None,
+        }
+    }
+
+    /// The GPU it names, if it names one.
+    pub fn gpu(&self) -> Option<&str> {
+        match self {
+            OpKind::SetAttr { gpu, .. }
+            | OpKind::GetAttr { gpu, .. }
+            | OpKind::Close { gpu }
+            | OpKind::Fini { gpu } => Some(gpu),
+            _ => None,
+        }
+    }
 }
 
 /// One attribute: what SET_ATTR asks for, or what GET_ATTR must answer (spec amdgpu-svm 1.2, 1.6).
@@ -656,6 +685,8 @@ pub struct Explore {
     pub timers: Option<u32>,
     /// How many retries of each actor are free.
     pub retries: Option<u32>,
+    /// How many failures each actor may meet: allocations that fail, waits that time out.
+    pub failures: Option<u32>,
 }
 
 /// See [`Explore`].

@@ -393,6 +393,7 @@ fn explore(mut r: Reader<'_>, sink: &Sink) -> Explore {
         events: small(r.number_prop("events", u32::MAX.into())),
         timers: small(r.number_prop("timers", 1000)),
         retries: small(r.number_prop("retries", 1000)),
+        failures: small(r.number_prop("failures", 1000)),
     };
     if strategy != StrategyHint::Exhaustive && explore.executions.is_none() {
         sink.push(

@@ -213,6 +213,7 @@ fn explore(e: &Explore) -> String {
         ("events", small(e.events)),
         ("timers", small(e.timers)),
         ("retries", small(e.retries)),
+        ("failures", small(e.failures)),
     ] {
         if let Some(value) = value {
             text += &format!(" {key}={value}");

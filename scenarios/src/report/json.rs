@@ -2,6 +2,7 @@
 
 use super::summary::answer_text;
 use crate::lang::{Answer, Design};
+use crate::minimise::{Measure, Minimal};
 use crate::run::{CheckResult, CheckVerdict};
 use interleave::lab::Violation;
 use interleave::lockdep::LockReport;
@@ -33,8 +34,14 @@ pub struct ResultJson {
     pub context_switches: Option<u32>,
     /// Context switches of the execution in which it was first found.
     pub context_switches_before_shrinking: Option<u32>,
+    /// Whether it is known that no execution with fewer violates the invariant.
+    pub fewest_context_switches: Option<bool>,
     /// Path of the trace file.
     pub trace: Option<String>,
+    /// The trace in a word, for whoever has the scenario.
+    pub token: Option<String>,
+    /// The scenario made smaller, when that was asked for.
+    pub minimal: Option<MinimalJson>,
     /// How much was explored.
     pub stats: serde_json::Value,
     /// The execution, when it was asked for.
@@ -76,9 +83,46 @@ impl ResultJson {
             predicted: result.map_or(Vec::new(), |r| r.predicted.iter().map(PredictionJson::new).collect()),
             context_switches: finding.map(|f| f.failure.context_switches),
             context_switches_before_shrinking: finding.map(|f| f.switches_before_shrinking),
+            fewest_context_switches: finding.map(|f| f.is_fewest),
             trace,
+            token: finding.map(|f| f.token.to_text()),
+            minimal: finding.and_then(|f| f.minimal.as_ref()).map(|m| MinimalJson::new(&m.minimal)),
             stats: result.map_or(serde_json::Value::Null, |r| stats_json(&r.stats)),
             timeline: finding.filter(|_| full).map(|f| TimelineJson::new(&f.timeline)),
+        }
+    }
+}
+
+/// A scenario made smaller.
+#[derive(Serialize)]
+pub struct MinimalJson {
+    /// Its text.
+    pub text: String,
+    /// How big it was.
+    pub before: Measure,
+    /// How big it is.
+    pub after: Measure,
+    /// Whether nothing makes it smaller.
+    pub finished: bool,
+    /// Executions spent on it.
+    pub executions: u64,
+    /// Path of the file with its text.
+    pub file: Option<String>,
+    /// Path of its trace file.
+    pub trace: Option<String>,
+}
+
+impl MinimalJson {
+    /// The JSON form.
+    pub fn new(minimal: &Minimal) -> Self {
+        MinimalJson {
+            text: minimal.scenario.source.text.to_string(),
+            before: minimal.before,
+            after: minimal.after,
+            finished: minimal.finished,
+            executions: minimal.executions,
+            file: None,
+            trace: None,
         }
     }
 }

@@ -12,7 +12,7 @@ mod sample;
 mod story;
 mod summary;
 
-pub use json::{ResultJson, TimelineJson, ViolationJson, stats_json};
+pub use json::{MinimalJson, ResultJson, TimelineJson, ViolationJson, stats_json};
 pub use page::{Page, beside};
 pub use story::{Story, story};
 pub use summary::{Row, answer_text, summary, verdict_text};

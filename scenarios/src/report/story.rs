@@ -19,8 +19,12 @@ pub struct Story<'a> {
     pub timeline: &'a Timeline,
     /// How it was found, one line; empty when it was replayed.
     pub found: String,
+    /// From what the scenario was made smaller, one line; empty when it was not.
+    pub reduced: String,
     /// The trace file, if there is one.
     pub trace: Option<&'a str>,
+    /// The token, with whatever `svmlab replay` takes beside it.
+    pub token: Option<&'a str>,
 }
 
 /// Column in which the text beside a label starts.
@@ -51,6 +55,9 @@ pub fn story(story: &Story<'_>, page: &Page) -> String {
     }
     if !story.found.is_empty() {
         label("  found", &story.found);
+    }
+    if !story.reduced.is_empty() {
+        label("  reduced", &story.reduced);
     }
 
     let marks = Marks::of(timeline);
@@ -85,6 +92,10 @@ pub fn story(story: &Story<'_>, page: &Page) -> String {
     ));
     if let Some(trace) = story.trace {
         out.push_str(&format!("replay with: svmlab replay {trace}\n"));
+    }
+    if let Some(token) = story.token {
+        let label = if story.trace.is_some() { "   by token" } else { "replay with" };
+        out.push_str(&format!("{label}: svmlab replay {token}\n"));
     }
     out
 }
@@ -125,7 +136,9 @@ mod tests {
                 plants: &["skip-tlb-flush".to_owned()],
                 timeline: &sample::timeline(),
                 found: "in execution 7, with 17 context switches; shrunk to 5 context switches".to_owned(),
+                reduced: "from all-of-it: context switches 5, operations 9 → 3, pages 512".to_owned(),
                 trace: Some("traces/munmap-vs-set-attr.poc-v1.trace"),
+                token: Some("munmap-vs-set-attr:1AbCd"),
             },
             page,
         )

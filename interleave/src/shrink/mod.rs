@@ -2,29 +2,75 @@
 //!
 //! A schedule is a list of blocks: an actor, and how many events it goes for. A candidate is run roughly (what does not
 //! fit is passed over, what is not said goes on without preemption), and is kept when the same invariant falls with
-//! less. What comes out has really failed; nothing is inferred.
+//! less. Small changes can end where no single one leads further; so every execution with fewer switches is looked at
+//! too, from none upwards, as far as the budget reaches ([`fewest`]). What comes out has really failed; nothing is
+//! inferred.
 
-use crate::explore::{Config, End, Failure, Program, Schedule, Strategy, explore, run_roughly};
-use std::cmp::Ordering;
+mod attempt;
+mod fewest;
+
+use crate::explore::{Config, Failure, Program, Schedule, Strategy, explore};
+use attempt::attempt;
+use fewest::Fewest;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A failure made simple.
+#[derive(Clone, Debug)]
+pub struct Shrunk {
+    /// The simplest failure found.
+    pub failure: Failure,
+    /// Whether every execution with fewer context switches was looked at: then there is none that violates the invariant.
+    pub is_fewest: bool,
+    /// Executions spent.
+    pub executions: u64,
+}
 
 /// The simplest failure of the same invariant that `budget` executions find, starting from `failure`.
 pub fn shrink(program: &dyn Program, config: &Config, failure: &Failure, budget: u64) -> Failure {
-    let mut search = Shrink { program, config, best: failure.clone(), left: budget };
+    shrink_until(program, config, failure, budget, None).failure
+}
+
+/// The same, ended early when `stop` is set; and whether it is known that no execution has fewer context switches.
+pub fn shrink_until(
+    program: &dyn Program,
+    config: &Config,
+    failure: &Failure,
+    budget: u64,
+    stop: Option<&AtomicBool>,
+) -> Shrunk {
+    let mut search = Shrink { program, config, best: failure.clone(), left: budget, stop };
     // Few preemptions often mean few switches, and are quickly enumerated.
     for bound in 0..=1 {
         search.bounded(bound, budget / 4);
     }
-    while search.left > 0 {
-        let before = (search.best.context_switches, search.best.events);
-        search.shorten();
-        search.drop_blocks();
-        search.merge_blocks();
-        search.trim_blocks();
-        if (search.best.context_switches, search.best.events) == before {
-            break;
+    search.change_a_little();
+    // What is simple now is rarely far off; this says whether there is anything below.
+    let mut switches = 0;
+    let fewest_of_these_choices = loop {
+        if switches >= search.best.context_switches {
+            break true;
         }
-    }
-    search.best
+        let invariant = search.best.violation.invariant;
+        let values = search.best.schedule.values.clone();
+        match fewest::fewest(program, config, invariant, (switches, &values), &mut search.left, stop) {
+            Fewest::Found(found) => {
+                search.best = *found;
+                search.change_a_little();
+                break true;
+            }
+            Fewest::None => switches += 1,
+            Fewest::GaveUp => break false,
+        }
+    };
+    // Where the environment chose too, only its choices in this failure were looked at.
+    let is_fewest = fewest_of_these_choices && search.best.schedule.values.is_empty();
+    Shrunk { failure: search.best, is_fewest, executions: budget - search.left }
+}
+
+/// Runs `wanted` as far as it fits `program`, then without preemption. The failure, if it fails. For schedules of a
+/// program that has changed a little since.
+pub fn run_alike(program: &dyn Program, config: &Config, wanted: Schedule) -> Option<Failure> {
+    attempt(program, config, wanted).failure
 }
 
 struct Shrink<'a> {
@@ -32,6 +78,7 @@ struct Shrink<'a> {
     config: &'a Config,
     best: Failure,
     left: u64,
+    stop: Option<&'a AtomicBool>,
 }
 
 type Blocks = Vec<(u8, usize)>;
@@ -52,19 +99,36 @@ fn choices(blocks: &[(u8, usize)]) -> Vec<u8> {
 }
 
 impl Shrink<'_> {
+    /// Changes the schedule until no single change makes it simpler.
+    fn change_a_little(&mut self) {
+        loop {
+            let before = (self.best.context_switches, self.best.events);
+            self.shorten();
+            self.drop_blocks();
+            self.merge_blocks();
+            self.trim_blocks();
+            if (self.best.context_switches, self.best.events) == before || self.is_over() {
+                return;
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.left == 0 || self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
+    }
+
     fn is_simpler(&self, other: &Failure) -> bool {
         let measure = |f: &Failure| (f.context_switches, f.events);
-        other.violation.invariant == self.best.violation.invariant
-            && measure(other).cmp(&measure(&self.best)) == Ordering::Less
+        other.violation.invariant == self.best.violation.invariant && measure(other) < measure(&self.best)
     }
 
     fn consider(&mut self, choices: Vec<u8>) -> bool {
-        if self.left == 0 {
+        if self.is_over() {
             return false;
         }
         self.left -= 1;
-        let values = self.best.schedule.values.clone();
-        match run_roughly(self.program, self.config, Schedule { choices, values }) {
+        let wanted = Schedule { choices, values: self.best.schedule.values.clone() };
+        match attempt(self.program, self.config, wanted).failure {
             Some(found) if self.is_simpler(&found) => {
                 self.best = found;
                 true
@@ -78,10 +142,12 @@ impl Shrink<'_> {
         config.strategy = Strategy::Exhaustive { preemptions: Some(bound), reduction: false };
         config.limits.executions = Some(most.min(self.left));
         (config.keep_going, config.count_distinct) = (false, false);
-        let outcome = explore(self.program, &config, None, None);
+        if self.is_over() {
+            return;
+        }
+        let outcome = explore(self.program, &config, self.stop, None);
         self.left -= outcome.stats.executions.min(self.left);
-        if outcome.end == End::Violated
-            && let Some(found) = outcome.failure
+        if let Some(found) = outcome.failure
             && self.is_simpler(&found)
         {
             self.best = found;
@@ -103,7 +169,7 @@ impl Shrink<'_> {
         let mut at = 0;
         loop {
             let mut all = blocks(&self.best.schedule.choices);
-            if at >= all.len() || self.left == 0 {
+            if at >= all.len() || self.is_over() {
                 return;
             }
             all.remove(at);
@@ -118,7 +184,7 @@ impl Shrink<'_> {
         let mut at = 0;
         loop {
             let all = blocks(&self.best.schedule.choices);
-            if at >= all.len() || self.left == 0 {
+            if at >= all.len() || self.is_over() {
                 return;
             }
             let (actor, count) = all[at];
@@ -141,7 +207,7 @@ impl Shrink<'_> {
         let mut at = 0;
         loop {
             let mut all = blocks(&self.best.schedule.choices);
-            if at >= all.len() || self.left == 0 {
+            if at >= all.len() || self.is_over() {
                 return;
             }
             all[at].1 -= 1;
