@@ -1,10 +1,14 @@
 //! loom, which shares nothing with our scheduler but the model, comes to the same verdicts.
 
-use interleave::on_loom::{LoomBounds, LoomOutcome};
-use interleave::{Config, End, explore};
+use interleave::on_loom::{Halt, LoomBounds, LoomOutcome};
 use model::platform::Plant;
-use scenarios::lang::{Design, Scenario, parse};
-use scenarios::world::{ScenarioProgram, check_with_loom};
+use scenarios::cli::load_corpus;
+use scenarios::compare::{Agreement, compare};
+use scenarios::lang::{Design, Explore, Scenario, parse};
+use scenarios::run::{CheckOptions, CheckResult, CheckVerdict, check_scenario};
+use scenarios::world::{LoomQuestion, Opinion, ask_loom};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// One page, 4 KiB chunks only: as small as the driver gets, because loom pays for every operation.
 fn scenario(body: &str) -> Scenario {
@@ -15,67 +19,19 @@ fn scenario(body: &str) -> Scenario {
     parse("small.kdl", &text).unwrap_or_else(|bad| panic!("{}", bad.render(100, false)))
 }
 
-/// The exhaustive search's verdict: whether everything holds.
-fn exhaustive(scenario: &Scenario, design: Design, plants: &[Plant]) -> bool {
-    let config = Config { planted: plants.to_vec(), ..Config::default() };
-    let outcome = explore(&ScenarioProgram::new(scenario, design), &config, None, None);
-    assert!(matches!(outcome.end, End::Exhausted | End::Violated), "{:?}", outcome.end);
-    outcome.failure.is_none()
-}
-
-fn both(what: &str, scenario: &Scenario, design: Design, plants: &[Plant], worker: bool, holds: bool) {
-    let ours = exhaustive(scenario, design, plants);
-    let loom = check_with_loom(
-        scenario,
-        design,
-        plants,
-        worker,
-        LoomBounds { preemptions: Some(3), executions: Some(100_000), ..LoomBounds::default() },
-    );
-    assert!(!matches!(loom, LoomOutcome::Unfinished { .. }), "{what}: {loom}");
-    println!("{what} under {design}: loom {loom}");
-    assert_eq!((ours, loom.holds()), (holds, holds), "{what} under {design} with {plants:?}: loom says {loom}");
-}
-
-#[test]
-fn set_attr_against_migration_with_the_validity_check_planted_away() {
-    let s = scenario(
-        "thread \"ioctl\" { set-attr \"buf\" access=\"enable\" }\n\
-         thread \"kernel\" { migrate \"buf\" }",
-    );
-    both("fixed", &s, Design::Hardened, &[], false, true);
-    both("planted", &s, Design::Hardened, &[Plant::SkipPagesValid], false, false);
-}
-
-#[test]
-fn two_set_attrs_race_on_tree_and_mapping() {
-    let s = scenario(
-        "prepare { set-attr \"buf\" access=\"enable\" }\n\
-         thread \"a\" { set-attr \"buf\" gpu-ro=#true }\n\
-         thread \"b\" { set-attr \"buf\" gpu-ro=#false gpu-exec=#true }",
-    );
-    both("posted", &s, Design::PocV1, &[], false, false);
-    both("fixed", &s, Design::Hardened, &[], false, true);
-}
-
-#[test]
-fn three_actors_set_attr_against_migration_and_a_worker() {
-    let s = scenario(
-        "thread \"ioctl\" { set-attr \"buf\" access=\"enable\" }\n\
-         thread \"kernel\" { migrate \"buf\" }",
-    );
-    both("fixed", &s, Design::Hardened, &[], true, true);
-    both("planted", &s, Design::Hardened, &[Plant::SkipPagesValid], true, false);
-}
-
-#[test]
-fn three_actors_set_attr_against_munmap_and_a_worker() {
-    let s = scenario(
-        "thread \"ioctl\" { set-attr \"buf\" access=\"enable\" }\n\
-         thread \"app\" { munmap \"buf\" }",
-    );
-    both("posted", &s, Design::PocV1, &[], true, true);
-    both("fixed", &s, Design::Hardened, &[], true, true);
-    // Without its check of the pages the driver is saved by `get_pages`, which looks at `unmapped` first.
-    both("planted", &s, Design::Hardened, &[Plant::SkipPagesValid], true, true);
+fn both(
+    scenario: &Scenario,
+    design: Design,
+    plants: &[Plant],
+    preemptions: Option<u8>,
+    executions: u64,
+) -> (CheckResult, Opinion) {
+    let never = Arc::new(AtomicBool::new(false));
+    let explore = Explore { executions: Some(20_000), ..Explore::default() };
+    let options = CheckOptions { explore, strategy_given: false, plants: plants.to_vec() };
+    let ours = check_scenario(scenario, design, &options, &never, None);
+    let bounds = LoomBounds { preemptions, executions: Some(executions), ..LoomBounds::default() };
+    let loom = ask_loom(&LoomQuestion { scenario, design, plants, bounds }, &never, |_| ());
+    println!("{} under {design} with {plants:?}: loom {}", scenario.name, loom.outcome);
+    (ours, loom)
 }

@@ -7,6 +7,7 @@
 
 use super::Loom;
 use super::work::{Queue, Runner};
+use super::workers::Crew;
 use crate::lab::{Invariant, Lab, Stamp, Violation};
 use loom::thread::ThreadId;
 use std::cell::RefCell;
@@ -32,6 +33,7 @@ struct Context {
     retries: Vec<(ThreadId, u32, &'static str)>,
     runner: Option<Runner>,
     queues: Vec<Weak<Queue>>,
+    crew: Option<Rc<Crew>>,
     accusation: Option<Accusation>,
 }
 
@@ -49,6 +51,7 @@ impl Context {
             retries: Vec::new(),
             runner: None,
             queues: Vec::new(),
+            crew: None,
             accusation: None,
         }
     }
@@ -421,4 +424,20 @@ pub(super) fn add_queue(queue: &Rc<Queue>) {
 /// All workqueues of this execution that still exist, in order of creation.
 pub(super) fn queues() -> Vec<Rc<Queue>> {
     NOW.with_borrow(|now| now.queues.iter().filter_map(Weak::upgrade).collect())
+}
+
+/// The same, unless somebody is at it. For the panic hook: never blocks or panics.
+pub(super) fn queues_if_free() -> Option<Vec<Rc<Queue>>> {
+    NOW.with(|now| Some(now.try_borrow().ok()?.queues.iter().filter_map(Weak::upgrade).collect()))
+}
+
+/// The threads that run work items; none until the actors start, and none at rest.
+pub(super) fn crew() -> Option<Rc<Crew>> {
+    NOW.with_borrow(|now| if now.sequential { None } else { now.crew.clone() })
+}
+
+/// Sets the threads that run work items.
+pub(super) fn set_crew(crew: Rc<Crew>) {
+    let old = NOW.with_borrow_mut(|now| now.crew.replace(crew));
+    drop(old);
 }

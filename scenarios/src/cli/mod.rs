@@ -7,6 +7,7 @@ mod args;
 mod check;
 mod corpus;
 mod list;
+mod loom;
 mod progress;
 mod replay;
 mod select;
