@@ -7,7 +7,7 @@ use crate::lab::Invariant;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::panic::{self, AssertUnwindSafe, Location, PanicHookInfo};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Once};
 
@@ -26,8 +26,9 @@ pub struct LoomBounds {
 }
 
 impl Default for LoomBounds {
+    /// The clocks of loom are 16 bits wide and go up by more than one at a scheduling point.
     fn default() -> Self {
-        LoomBounds { preemptions: None, executions: None, branches: 50_000 }
+        LoomBounds { preemptions: None, executions: None, branches: 10_000 }
     }
 }
 
@@ -174,14 +175,17 @@ struct Heard {
     names: Vec<(String, String)>,
     accusation: Option<Accusation>,
     unserved: Vec<String>,
+    /// Whether loom itself panicked, not what runs on it.
+    in_loom: bool,
 }
 
 impl Heard {
-    fn new(payload: &dyn Any, place: Option<String>) -> Self {
+    fn new(payload: &dyn Any, place: Option<&Location<'_>>) -> Self {
         let text = (payload.downcast_ref::<String>().map(String::as_str)).or(payload.downcast_ref::<&str>().copied());
         Heard {
             message: text.unwrap_or("a panic without a message").trim().to_owned(),
-            place,
+            place: place.map(|at| format!("{}:{}", portable(at.file()), at.line())),
+            in_loom: place.is_some_and(|at| in_loom(at.file())),
             leave: payload.downcast_ref::<Leave>().map(|leave| leave.0),
             waiting: context::wait_for_graph(),
             retrying: context::retriers(),
@@ -221,6 +225,9 @@ impl Heard {
         } else if message.starts_with("deadlock;") && !self.unserved.is_empty() {
             let left = self.unserved.join(", ");
             cannot(format!("all threads wait, and {left} is left to run but has no thread of its own"))
+        } else if message.starts_with("I6: no progress") && !self.unserved.is_empty() {
+            let left = self.unserved.join(", ");
+            cannot(format!("{message}; but {left} is left to run and has no thread of its own"))
         } else if message.starts_with("deadlock;") {
             let waiting = if self.waiting.is_empty() { message } else { &self.waiting };
             violated(format!("I8: deadlock: {waiting}"))
@@ -234,7 +241,7 @@ impl Heard {
             })
         } else if Invariant::ALL.iter().any(|i| message.starts_with(&format!("{i}: "))) {
             violated(message.to_owned())
-        } else if self.place.as_ref().is_some_and(|place| in_loom(place)) {
+        } else if self.in_loom {
             // Whatever else loom stumbles over is about loom. What it says about the program was taken care of above.
             let place = self.place.unwrap_or_default();
             cannot(format!("loom gave up: {message} at {place}"))
@@ -276,16 +283,16 @@ fn hear(info: &PanicHookInfo<'_>) -> bool {
         if let Ok(mut first) = first.try_borrow_mut()
             && first.is_none()
         {
-            let place = info.location().map(|at| format!("{}:{}", portable(at.file()), at.line()));
-            *first = Some(Heard::new(info.payload(), place));
+            *first = Some(Heard::new(info.payload(), info.location()));
         }
     });
     true
 }
 
-/// Whether a portable place is in loom, or in the coroutines it is made of.
-fn in_loom(place: &str) -> bool {
-    place.starts_with("loom-") || place.starts_with("generator-")
+/// Whether a source file is loom's, or of the coroutines it is made of, wherever cargo keeps them.
+fn in_loom(file: &str) -> bool {
+    let of = |part: &str, name| part.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    file.split(['/', '\\']).any(|part| of(part, "loom") || of(part, "generator"))
 }
 
 /// A source path that is the same on every machine: those outside of the workspace begin with where they are kept.

@@ -31,6 +31,8 @@ struct Context {
     holds: Vec<Entry>,
     waits: Vec<Entry>,
     retries: Vec<(ThreadId, u32, &'static str)>,
+    /// Retries in a row, of one thread, between which no other did anything.
+    lonely: u32,
     runner: Option<Runner>,
     queues: Vec<Weak<Queue>>,
     crew: Option<Rc<Crew>>,
@@ -49,6 +51,7 @@ impl Context {
             holds: Vec::new(),
             waits: Vec::new(),
             retries: Vec::new(),
+            lonely: 0,
             runner: None,
             queues: Vec::new(),
             crew: None,
@@ -321,6 +324,16 @@ pub(super) fn count_retry(why: &'static str) -> u32 {
                 1
             }
         }
+    })
+}
+
+/// Lets all others go first; returns how many times in a row there was nobody to do anything.
+pub(super) fn yield_to_others() -> u32 {
+    let before = stamp();
+    loom::thread::yield_now();
+    NOW.with_borrow_mut(|now| {
+        now.lonely = if now.events == before.0 { now.lonely + 1 } else { 0 };
+        now.lonely
     })
 }
 

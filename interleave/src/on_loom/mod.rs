@@ -36,8 +36,8 @@
 //! - Loom weakens sequentially consistent accesses to acquire and release. The fully ordered atomics are
 //!   read-modify-write operations throughout, which loom does keep in one order.
 //! - Timers have no time: a delayed work item expires when a worker, [`Loom::run_pending`] or a flush gets to it.
-//! - **No livelock**: an execution with too many scheduling points is given up without a verdict, because it may just be
-//!   long. Only at rest, where nobody else can help, is work that queues itself for ever a violation of I6.
+//! - **No livelock of several**: an execution with too many scheduling points is given up without a verdict, because it
+//!   may just be long. One thread that retries for ever while nobody else can run is seen, and is a violation of I6.
 
 mod actors;
 mod atomic;
@@ -75,6 +75,11 @@ pub struct Loom;
 
 /// Retries of one thread in one execution that have no effect; later ones yield, as in the controlled scheduler.
 const FREE_RETRIES: u32 = 3;
+
+/// Retries at rest that are no progress any more.
+const RETRIES_AT_REST: u32 = 1000;
+/// The same while the actors run, in a row and with nobody else who can do anything.
+const RETRIES_ALONE: u32 = 100;
 
 thread_local! {
     static PLANTED: RefCell<Vec<Plant>> = const { RefCell::new(Vec::new()) };
@@ -120,12 +125,14 @@ impl Kernel for Loom {
 
     fn retry_point(why: &'static str) {
         let retries = context::count_retry(why);
-        if context::sequential() {
-            if retries > 1000 {
-                Loom::fail(Violation::new(Invariant::I6, format!("no progress at rest: retries {why}"), None));
-            }
-        } else if retries > FREE_RETRIES {
-            loom::thread::yield_now();
+        let endless = if context::sequential() {
+            retries > RETRIES_AT_REST
+        } else {
+            retries > FREE_RETRIES && context::yield_to_others() > RETRIES_ALONE
+        };
+        if endless {
+            let what = format!("no progress: {} retries {why}, and nobody else can run", context::this_name());
+            Loom::fail(Violation::new(Invariant::I6, what, None));
         }
     }
 
