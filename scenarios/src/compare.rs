@@ -38,7 +38,8 @@ pub fn compare(ours: &CheckResult, loom: &Opinion) -> Agreement {
         LoomOutcome::Holds { .. } => match loom.reservation() {
             Some(why) => Agreement::Open(format!("loom found nothing, but {why}")),
             None if violated => Agreement::Disagree(
-                "loom has finished without a violation; our engine has one, with a trace: one engine is wrong".to_owned(),
+                "loom has finished without a violation; our engine has one, with a trace: one engine is wrong"
+                    .to_owned(),
             ),
             None if exhausted => Agreement::Agree,
             None => Agreement::Open("our search has not finished".to_owned()),

@@ -356,7 +356,8 @@ impl Loom {
                 return;
             }
         }
-        let what = format!("{} is queued again by each of {ROUNDS_AT_REST} runs at rest", workers::unserved().join(", "));
+        let what =
+            format!("{} is queued again by each of {ROUNDS_AT_REST} runs at rest", workers::unserved().join(", "));
         Loom::fail(Violation::new(Invariant::I6, what, None));
     }
 }

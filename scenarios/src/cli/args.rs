@@ -115,7 +115,7 @@ impl CheckArgs {
 pub(super) enum EngineArg {
     /// svmlab's own: every scenario, traces, replay.
     Own,
-    /// The loom crate: five threads at most, weak memory, no traces; takes 10000 executions when --executions is left
+    /// The loom crate: five threads at most, weak memory, no traces; takes 4000 executions when --executions is left
     /// out. Exit code 1 says that the engines disagree.
     Loom,
 }

@@ -176,7 +176,12 @@ pub(super) fn run_in_order<'a, R: Send>(
 }
 
 /// The controlled scheduler's answer to a job.
-pub(super) fn run(job: &Job<'_>, options: &CheckOptions, stop: &Arc<AtomicBool>, progress: &Arc<Progress>) -> CheckResult {
+pub(super) fn run(
+    job: &Job<'_>,
+    options: &CheckOptions,
+    stop: &Arc<AtomicBool>,
+    progress: &Arc<Progress>,
+) -> CheckResult {
     let watch = progress.is_watched().then(|| {
         let (progress, name) = (Arc::clone(progress), job.name());
         Box::new(move |stats: &Stats| progress.tell(&name, stats.executions)) as Box<dyn FnMut(&Stats)>

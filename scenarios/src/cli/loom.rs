@@ -15,8 +15,8 @@ use interleave::on_loom::LoomBounds;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Executions that loom gets for a scenario and a design: some seconds, of an optimised build.
-const LOOM_BUDGET: u64 = 10_000;
+/// Executions that loom gets for a scenario and a design: a few seconds.
+const LOOM_BUDGET: u64 = 4_000;
 /// Executions that our engine gets for the verdict beside it.
 const OWN_BUDGET: u64 = 200_000;
 
@@ -40,6 +40,7 @@ pub(super) fn check(args: &CheckArgs, terminal: &Terminal, stop: &Arc<AtomicBool
     let ask = |job: &Job<'_>| {
         let ours = run(job, &options, stop, &progress);
         let question = LoomQuestion { scenario: job.scenario, design: job.design, plants: &args.plant, bounds };
+        tracing::info!("{}: our engine is done, loom begins", job.name());
         let (told, name) = (Arc::clone(&progress), job.name());
         let loom = ask_loom(&question, stop, move |executions| {
             if told.is_watched() {

@@ -34,7 +34,10 @@ fn loom_text(loom: &Opinion) -> String {
             None => "violates".to_owned(),
         },
         LoomOutcome::Unfinished { halt: Halt::Loom, .. } => "loom cannot".to_owned(),
-        LoomOutcome::Unfinished { halt: Halt::Budget, .. } => "unfinished".to_owned(),
+        LoomOutcome::Unfinished { halt: Halt::Budget, .. } => match loom.nothing_within {
+            Some(n) => format!("unfinished, nothing within {n} preemption{}", if n == 1 { "" } else { "s" }),
+            None => "unfinished".to_owned(),
+        },
         LoomOutcome::Unfinished { halt: Halt::Stopped, .. } => "interrupted".to_owned(),
     }
 }
@@ -103,7 +106,8 @@ fn behind(rows: &[OpinionRow<'_>], page: &Page) -> String {
             LoomOutcome::Unfinished { halt: Halt::Loom, reason, .. } => said.push(("loom", reason.clone())),
             _ => {}
         }
-        if let (CheckVerdict::Violated(finding), Agreement::Agree | Agreement::Disagree(_)) = (&ours.verdict, agreement) {
+        if let (CheckVerdict::Violated(finding), Agreement::Agree | Agreement::Disagree(_)) = (&ours.verdict, agreement)
+        {
             let violation = &finding.failure.violation;
             said.push(("ours", format!("{}: {}", violation.invariant, violation.what)));
         }
@@ -139,8 +143,9 @@ fn notes(rows: &[OpinionRow<'_>]) -> Vec<String> {
     });
     if both().any(|(_, loom, _)| matches!(loom.outcome, LoomOutcome::Unfinished { halt: Halt::Budget, .. })) {
         notes.push(
-            "unfinished: the budget of executions ran out, which says nothing; --executions N gives more, and with \
-             --preemptions N loom looks at less."
+            "unfinished: the budget of executions ran out, which proves nothing; --executions N gives more. What loom \
+             has found \"nothing within\" so many preemptions proves nothing either: its bound leaves out schedules that \
+             are inside."
                 .to_owned(),
         );
     }
@@ -191,8 +196,10 @@ pub struct LoomJson {
     pub message: Option<String>,
     /// Executions explored.
     pub executions: u64,
-    /// The bound on preemptions.
+    /// The bound on preemptions under which this came.
     pub preemptions: Option<u8>,
+    /// The largest bound on preemptions under which an earlier search ended without a finding.
+    pub nothing_within: Option<u8>,
     /// Work items of the driver.
     pub work_items: usize,
     /// Threads that ran them.
@@ -256,6 +263,7 @@ impl LoomJson {
             },
             executions: loom.outcome.executions(),
             preemptions: loom.preemptions,
+            nothing_within: loom.nothing_within,
             work_items: loom.items,
             worker_threads: loom.workers,
         }

@@ -26,8 +26,10 @@ pub struct LoomQuestion<'a> {
 pub struct Opinion {
     /// What came of the search.
     pub outcome: LoomOutcome,
-    /// Preemptions in one execution, or all.
+    /// The bound on preemptions under which this came, if there was one.
     pub preemptions: Option<u8>,
+    /// The largest bound on preemptions under which a search before this one ended without a finding.
+    pub nothing_within: Option<u8>,
     /// The driver's work items.
     pub items: usize,
     /// The threads that ran them.
@@ -47,26 +49,64 @@ impl Opinion {
     }
 }
 
+/// The bounds on preemptions that are tried before the search without one. Most violations need no more, and loom
+/// meets them hundreds of times sooner there.
+const STEPS: [u8; 2] = [1, 2];
+
 /// Puts a scenario to loom. What the driver leaves to work items gets the threads that the scenario's actors leave of
-/// loom's five; without one an item runs when all others have ended. `stop` ends the search before its next execution;
-/// `progress` is told the number of executions before each.
+/// loom's five; without one an item runs when all others have ended. Unless the question has a bound on preemptions,
+/// small ones are tried first, each with a quarter of the executions. `stop` ends the search before its next
+/// execution; `progress` is told the number of executions before each.
 pub fn ask_loom(
     question: &LoomQuestion<'_>,
+    stop: &Arc<AtomicBool>,
+    progress: impl Fn(u64) + Clone + Send + Sync + 'static,
+) -> Opinion {
+    let (mut spent, mut nothing_within) = (0, None);
+    let steps = STEPS.iter().map(|bound| Some(*bound)).filter(|_| question.bounds.preemptions.is_none());
+    for preemptions in steps {
+        let executions = question.bounds.executions.map(|all| all / 4);
+        let bounds = LoomBounds { preemptions, executions, ..question.bounds };
+        let opinion = ask_once(&LoomQuestion { bounds, ..*question }, spent, stop, progress.clone());
+        match opinion.outcome {
+            LoomOutcome::Holds { .. } => nothing_within = preemptions,
+            LoomOutcome::Unfinished { halt: Halt::Budget, .. } => {}
+            _ => return opinion,
+        }
+        spent = opinion.outcome.executions();
+    }
+    let executions = question.bounds.executions.map(|all| all.saturating_sub(spent));
+    let bounds = LoomBounds { executions, ..question.bounds };
+    let opinion = ask_once(&LoomQuestion { bounds, ..*question }, spent, stop, progress);
+    Opinion { nothing_within, ..opinion }
+}
+
+/// One search; the executions that were `spent` before are counted in.
+fn ask_once(
+    question: &LoomQuestion<'_>,
+    spent: u64,
     stop: &Arc<AtomicBool>,
     progress: impl Fn(u64) + Send + Sync + 'static,
 ) -> Opinion {
     let LoomQuestion { scenario, design, plants, bounds } = *question;
+    let opinion = |outcome, items, workers| Opinion {
+        outcome,
+        preemptions: bounds.preemptions,
+        nothing_within: None,
+        items,
+        workers,
+    };
     let actors = scenario.threads.len() + scenario.waves.len();
     if actors > MAX_THREADS {
         let reason = format!("{actors} actors, loom runs at most {MAX_THREADS} threads");
-        let outcome = LoomOutcome::Unfinished { halt: Halt::Loom, reason, executions: 0 };
-        return Opinion { outcome, preemptions: bounds.preemptions, items: 0, workers: 0 };
+        return opinion(LoomOutcome::Unfinished { halt: Halt::Loom, reason, executions: 0 }, 0, 0);
     }
     let plants: Vec<Plant> = scenario.plants.iter().chain(plants).copied().collect();
     Loom::plant(&plants);
     let items = Arc::new(AtomicUsize::new(0));
     let (scenario, counted) = (scenario.clone(), items.clone());
-    let outcome = Loom::check_watched(bounds, stop.clone(), progress, move || {
+    let told = move |executions| progress(spent + executions);
+    let mut outcome = Loom::check_watched(bounds, stop.clone(), told, move || {
         let world = World::<Loom>::build(Rc::new(scenario.clone()), design);
         let workers = Rc::downgrade(&world);
         Loom::on_work(Rc::new(move |client, func| {
@@ -91,6 +131,10 @@ pub fn ask_loom(
         });
     });
     Loom::plant(&[]);
+    let (LoomOutcome::Holds { executions }
+    | LoomOutcome::Violated { executions, .. }
+    | LoomOutcome::Unfinished { executions, .. }) = &mut outcome;
+    *executions += spent;
     let items = items.load(Ordering::Relaxed);
-    Opinion { outcome, preemptions: bounds.preemptions, items, workers: Loom::workers_beside(actors, items) }
+    opinion(outcome, items, Loom::workers_beside(actors, items))
 }
