@@ -140,8 +140,7 @@ impl QueueState {
 
 impl Queue {
     fn item_name(&self, item: usize) -> String {
-        self.state
-            .peek(|state| format!("{:?} of {:?} on {}", state.items[item].func, state.items[item].client, self.name))
+        format!("{} on {}", self.worker_name(item), self.name)
     }
 
     /// Runs an item that was started.

@@ -138,8 +138,9 @@ fn notes(rows: &[OpinionRow<'_>]) -> Vec<String> {
     let disagree = both().filter(|(_, _, a)| matches!(a, Agreement::Disagree(_))).count();
     let agree = both().filter(|(_, _, a)| matches!(a, Agreement::Agree)).count();
     notes.push(match disagree {
-        0 => format!("The engines agree on {agree} of {} questions; about the others one has no verdict.", rows.len()),
-        n => format!("THE ENGINES DISAGREE on {n} of {} questions, and agree on {agree}.", rows.len()),
+        0 if agree == rows.len() => format!("The engines agree on {agree} of {agree} questions."),
+        0 => format!("The engines agree on {agree} of {} questions; on the others one has no verdict.", rows.len()),
+        n => format!("The engines DISAGREE on {n} of {} questions, and agree on {agree}.", rows.len()),
     });
     if both().any(|(_, loom, _)| matches!(loom.outcome, LoomOutcome::Unfinished { halt: Halt::Budget, .. })) {
         notes.push(
