@@ -74,3 +74,21 @@ fn ctrl_c_keeps_what_was_found() {
     assert_eq!(svmlab.wait().expect("svmlab ends").code(), Some(130), "{out}");
     assert!(out.contains("violates I2") && out.contains("interrupted"), "{out}");
 }
+
+#[test]
+fn the_page_about_loom_shows_what_is_printed() {
+    let page = include_str!("../../docs/loom.md");
+    let (_, block) = page.split_once("```text\n$ svmlab check --engine loom ").expect("a block of output");
+    let (names, told) = block.split_once('\n').expect("the command's line");
+    let (told, _) = told.split_once("```").expect("its end");
+    let (_, out, _) = run(&names.split_whitespace().collect::<Vec<_>>());
+    // How many executions it takes may change; what is said may not.
+    let words = |text: &str| -> Vec<Vec<String>> {
+        let rows = text.lines().take_while(|line| !line.is_empty());
+        rows.map(|row| row.split("  ").map(str::trim).filter(|c| !c.is_empty()).map(str::to_owned).collect())
+            .map(|row: Vec<String>| row.into_iter().filter(|c| !c.starts_with(|c: char| c.is_ascii_digit())).collect())
+            .collect()
+    };
+    assert_eq!(words(told), words(&out));
+    assert!(words(told).len() > 6, "the whole table");
+}
