@@ -382,7 +382,7 @@ fn run_exactly(
     prepare(config, Chooser::Exactly { wanted, values, chosen: 0 });
     with(|exec| exec.recorder = Some(Recorder::default()));
     let ended = run_once(program);
-    let (timeline, depth) = with(|exec| {
+    let (timeline, depth, chosen) = with(|exec| {
         let recorder = exec.recorder.take().unwrap_or_default();
         let timeline = Timeline {
             actors: exec.names().to_vec(),
@@ -390,9 +390,11 @@ fn run_exactly(
             violation: None,
             event_hash: exec.event_hash(),
         };
-        (timeline, exec.depth)
+        let chose = exec.frames[..exec.depth].iter().filter(|frame| frame.op.kind == Kind::Choose).count();
+        (timeline, exec.depth, chose)
     });
     match ended {
+        Ended::Well | Ended::Badly(_) if chosen != schedule.values.len() => Err(DoesNotFit { event: depth }),
         Ended::Cut if may_stop && depth == schedule.choices.len() => Ok(timeline),
         Ended::Cut => Err(DoesNotFit { event: depth }),
         _ if depth < schedule.choices.len() => Err(DoesNotFit { event: depth }),

@@ -1,6 +1,7 @@
 //! Scenarios: the language, the world that runs them, the invariants that judge, the `svmlab` command.
 
 pub mod cli;
+pub mod compare;
 pub mod invariants;
 pub mod lang;
 pub mod minimise;

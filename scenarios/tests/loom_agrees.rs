@@ -1,10 +1,14 @@
 //! loom, which shares nothing with our scheduler but the model, comes to the same verdicts.
 
-use interleave::on_loom::{LoomBounds, LoomOutcome};
-use interleave::{Config, End, explore};
+use interleave::on_loom::{Halt, LoomBounds, LoomOutcome};
 use model::platform::Plant;
-use scenarios::lang::{Design, Scenario, parse};
-use scenarios::world::{ScenarioProgram, check_with_loom};
+use scenarios::cli::load_corpus;
+use scenarios::compare::{Agreement, compare};
+use scenarios::lang::{Design, Explore, Scenario, parse};
+use scenarios::run::{CheckOptions, CheckResult, CheckVerdict, check_scenario};
+use scenarios::world::{LoomQuestion, Opinion, ask_loom};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// One page, 4 KiB chunks only: as small as the driver gets, because loom pays for every operation.
 fn scenario(body: &str) -> Scenario {
@@ -15,36 +19,26 @@ fn scenario(body: &str) -> Scenario {
     parse("small.kdl", &text).unwrap_or_else(|bad| panic!("{}", bad.render(100, false)))
 }
 
-/// The exhaustive search's verdict: whether everything holds.
-fn exhaustive(scenario: &Scenario, design: Design, plants: &[Plant]) -> bool {
-    let config = Config { planted: plants.to_vec(), ..Config::default() };
-    let outcome = explore(&ScenarioProgram::new(scenario, design), &config, None, None);
-    assert!(matches!(outcome.end, End::Exhausted | End::Violated), "{:?}", outcome.end);
-    outcome.failure.is_none()
+fn ours(scenario: &Scenario, design: Design, plants: &[Plant]) -> CheckResult {
+    let explore = Explore { executions: Some(15_000), ..Explore::default() };
+    let options = CheckOptions { explore, strategy_given: false, plants: plants.to_vec(), minimise: false };
+    check_scenario(scenario, design, &options, &Arc::new(AtomicBool::new(false)), None)
 }
 
-fn both(what: &str, scenario: &Scenario, design: Design, plants: &[Plant], worker: bool, holds: bool) {
-    let ours = exhaustive(scenario, design, plants);
-    let loom = check_with_loom(
-        scenario,
-        design,
-        plants,
-        worker,
-        LoomBounds { preemptions: Some(3), executions: Some(100_000), ..LoomBounds::default() },
-    );
-    assert!(!matches!(loom, LoomOutcome::Unfinished { .. }), "{what}: {loom}");
-    println!("{what} under {design}: loom {loom}");
-    assert_eq!((ours, loom.holds()), (holds, holds), "{what} under {design} with {plants:?}: loom says {loom}");
+fn looms(scenario: &Scenario, design: Design, plants: &[Plant], executions: u64) -> Opinion {
+    let bounds = LoomBounds { executions: Some(executions), ..LoomBounds::default() };
+    let opinion =
+        ask_loom(&LoomQuestion { scenario, design, plants, bounds }, &Arc::new(AtomicBool::new(false)), |_| ());
+    println!("{} under {design} with {plants:?}: loom {}", scenario.name, opinion.outcome);
+    opinion
 }
 
-#[test]
-fn set_attr_against_migration_with_the_validity_check_planted_away() {
-    let s = scenario(
-        "thread \"ioctl\" { set-attr \"buf\" access=\"enable\" }\n\
-         thread \"kernel\" { migrate \"buf\" }",
-    );
-    both("fixed", &s, Design::Hardened, &[], false, true);
-    both("planted", &s, Design::Hardened, &[Plant::SkipPagesValid], false, false);
+/// Both engines come to the verdict, loom without a reservation.
+fn agreed(scenario: &Scenario, design: Design, plants: &[Plant], holds: bool) {
+    let (ours, loom) = (ours(scenario, design, plants), looms(scenario, design, plants, 20_000));
+    assert_eq!(loom.outcome.holds(), holds, "{}", loom.outcome);
+    assert_eq!((loom.workers, loom.items), (2, 2), "all workers are threads");
+    assert_eq!(compare(&ours, &loom), Agreement::Agree, "{} under {design} with {plants:?}", scenario.name);
 }
 
 #[test]
@@ -54,28 +48,98 @@ fn two_set_attrs_race_on_tree_and_mapping() {
          thread \"a\" { set-attr \"buf\" gpu-ro=#true }\n\
          thread \"b\" { set-attr \"buf\" gpu-ro=#false gpu-exec=#true }",
     );
-    both("posted", &s, Design::PocV1, &[], false, false);
-    both("fixed", &s, Design::Hardened, &[], false, true);
+    agreed(&s, Design::PocV1, &[], false);
+    agreed(&s, Design::Hardened, &[], true);
 }
 
 #[test]
-fn three_actors_set_attr_against_migration_and_a_worker() {
+fn a_page_that_moves_under_the_driver() {
     let s = scenario(
-        "thread \"ioctl\" { set-attr \"buf\" access=\"enable\" }\n\
+        "prepare { set-attr \"buf\" access=\"enable\" }\n\
          thread \"kernel\" { migrate \"buf\" }",
     );
-    both("fixed", &s, Design::Hardened, &[], true, true);
-    both("planted", &s, Design::Hardened, &[Plant::SkipPagesValid], true, false);
+    for (plants, holds) in [(&[][..], true), (&[Plant::SkipTlbFlush][..], true)] {
+        agreed(&s, Design::Hardened, plants, holds);
+    }
 }
 
 #[test]
-fn three_actors_set_attr_against_munmap_and_a_worker() {
+fn the_engines_do_not_contradict_each_other_on_the_corpus() {
+    let (mut asked, mut agree, mut bugs) = (0, 0, 0);
+    for scenario in load_corpus().expect("the corpus parses") {
+        for verdict in &scenario.verdicts {
+            let design = verdict.design;
+            let (ours, loom) = (ours(&scenario, design, &[]), looms(&scenario, design, &[], 2_000));
+            let what = format!("{} under {design}: loom {}", scenario.name, loom.outcome);
+            match compare(&ours, &loom) {
+                Agreement::Disagree(why) => panic!("{what}: {why}"),
+                Agreement::Agree => agree += 1,
+                Agreement::Open(_) => {}
+            }
+            assert!(!matches!(loom.outcome, LoomOutcome::Unfinished { halt: Halt::Loom, .. }), "{what}");
+            bugs += usize::from(loom.outcome.invariant().is_some());
+            asked += 1;
+        }
+    }
+    println!("{asked} asked, {agree} agreed, {bugs} of them violations");
+    assert!(agree >= 15 && bugs >= 10, "{asked} asked, {agree} agreed, {bugs} of them violations");
+}
+
+#[test]
+fn loom_finds_the_planted_bugs_that_we_find() {
+    let corpus = load_corpus().expect("the corpus parses");
+    for (plant, name) in [
+        (Plant::SkipPagesValid, "set-attr-vs-migration"),
+        (Plant::SkipReadRetry, "set-attr-vs-migration"),
+        (Plant::SkipTlbFlush, "munmap-under-the-gpu"),
+    ] {
+        let scenario = corpus.iter().find(|s| s.name == name).expect("in the corpus");
+        let (ours, loom) =
+            (ours(scenario, Design::Hardened, &[plant]), looms(scenario, Design::Hardened, &[plant], 4_000));
+        assert!(loom.outcome.invariant().is_some(), "{plant:?}: {}", loom.outcome);
+        assert_eq!(compare(&ours, &loom), Agreement::Agree, "{plant:?}");
+    }
+}
+
+#[test]
+fn a_contradiction_is_seen_whoever_finds_the_violation() {
     let s = scenario(
-        "thread \"ioctl\" { set-attr \"buf\" access=\"enable\" }\n\
-         thread \"app\" { munmap \"buf\" }",
+        "prepare { set-attr \"buf\" access=\"enable\" }\n\
+         thread \"a\" { set-attr \"buf\" gpu-ro=#true }\n\
+         thread \"b\" { set-attr \"buf\" gpu-ro=#false gpu-exec=#true }",
     );
-    both("posted", &s, Design::PocV1, &[], true, true);
-    both("fixed", &s, Design::Hardened, &[], true, true);
-    // Without its check of the pages the driver is saved by `get_pages`, which looks at `unmapped` first.
-    both("planted", &s, Design::Hardened, &[Plant::SkipPagesValid], true, true);
+    // Two designs stand for an engine that errs.
+    let falls = (ours(&s, Design::PocV1, &[]), looms(&s, Design::PocV1, &[], 4_000));
+    let holds = (ours(&s, Design::Hardened, &[]), looms(&s, Design::Hardened, &[], 20_000));
+    let says = |ours: &CheckResult, loom: &Opinion, words: &str| match compare(ours, loom) {
+        Agreement::Disagree(why) => assert!(why.contains(words), "{why}"),
+        other => panic!("{other:?}"),
+    };
+    says(&falls.0, &holds.1, "our engine has one");
+    says(&holds.0, &falls.1, "our engine holds in every interleaving");
+    let mut short = holds.0;
+    short.verdict = CheckVerdict::Holds { exhausted: false };
+    says(&short, &falls.1, "has not finished");
+    // What loom did not look at cannot contradict anything.
+    let bounded = Opinion { preemptions: Some(2), ..holds.1.clone() };
+    let shared = Opinion { workers: 1, ..holds.1.clone() };
+    for (opinion, words) in [(bounded, "a bound of 2"), (shared, "2 work items shared 1 thread")] {
+        match compare(&falls.0, &opinion) {
+            Agreement::Open(why) => assert!(why.contains(words), "{why}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_said_before_it_is_tried() {
+    let threads: Vec<String> = (0..6).map(|i| format!("thread \"t{i}\" {{ migrate \"buf\" }}")).collect();
+    let opinion = looms(&scenario(&threads.join("\n")), Design::Hardened, &[], 10);
+    let LoomOutcome::Unfinished { halt: Halt::Loom, reason, executions: 0 } = opinion.outcome else {
+        panic!("{}", opinion.outcome)
+    };
+    assert_eq!(reason, "6 actors, loom runs at most 5 threads");
+    let five = looms(&scenario(&threads[..5].join("\n")), Design::Hardened, &[], 4);
+    assert_eq!((five.items, five.workers), (2, 0));
+    assert!(five.reservation().expect("workers in sequence").contains("ran in sequence at the end"));
 }

@@ -6,6 +6,7 @@
 
 use super::Loom;
 use super::context;
+use super::workers::{self, Crew};
 use loom::thread::Thread;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -43,7 +44,30 @@ impl Loom {
     /// [`Loom::check`]. At rest everything has happened before, no operation is a scheduling point,
     /// [`Loom::run_pending`] runs what no worker took, and a lock that is not free is a violation of I8.
     pub fn actors(actors: impl IntoIterator<Item = Actor>, at_rest: impl FnOnce()) {
+        Loom::actors_beside(0, actors, at_rest);
+    }
+
+    /// [`Loom::actors`], beside threads that run work items, as many as loom has left but no more than there are items
+    /// at this moment.
+    pub fn actors_and_workers(actors: impl IntoIterator<Item = Actor>, at_rest: impl FnOnce()) {
+        let actors: Vec<Actor> = actors.into_iter().collect();
+        let workers = Loom::workers_beside(actors.len(), Loom::work_items());
+        Loom::actors_beside(workers, actors, at_rest);
+    }
+
+    /// How many threads run work items beside so many actors when there are so many items.
+    pub fn workers_beside(actors: usize, items: usize) -> usize {
+        loom::MAX_THREADS.saturating_sub(actors.max(1)).min(items)
+    }
+
+    /// How many work items the running execution has.
+    pub fn work_items() -> usize {
+        workers::count()
+    }
+
+    fn actors_beside(workers: usize, actors: impl IntoIterator<Item = Actor>, at_rest: impl FnOnce()) {
         let mut actors = actors.into_iter().collect::<Vec<_>>().into_iter();
+        let crew = Crew::new(workers, actors.len());
         let first = actors.next();
         let ends = Rc::new(Ends {
             running: Cell::new(actors.len()),
@@ -52,10 +76,11 @@ impl Loom {
         });
         let main = loom::thread::current();
         for actor in actors {
-            let (ends, main) = (ends.clone(), main.clone());
+            let (ends, main, crew) = (ends.clone(), main.clone(), crew.clone());
             loom::thread::spawn(move || {
                 context::name_thread(&actor.name);
                 (actor.body)();
+                crew.actors.set(crew.actors.get() - 1);
                 // Waking the first actor passes our clock to it. Before its end that would hide its data races.
                 if !ends.first_ended.get() {
                     ends.waiting.borrow_mut().push(loom::thread::current());
@@ -67,15 +92,24 @@ impl Loom {
                 main.unpark();
             });
         }
+        for index in 0..workers {
+            let (crew, main) = (crew.clone(), main.clone());
+            loom::thread::spawn(move || crew.serve(index, &main));
+        }
         if let Some(first) = first {
             context::name_thread(&first.name);
             (first.body)();
+            crew.actors.set(crew.actors.get() - 1);
         }
         ends.first_ended.set(true);
         for ended in ends.waiting.take() {
             ended.unpark();
         }
-        while ends.running.get() > 0 {
+        while ends.running.get() > 0 || !crew.is_quiet() {
+            loom::thread::park();
+        }
+        crew.close();
+        while !crew.has_gone() {
             loom::thread::park();
         }
         context::become_sequential();

@@ -2,13 +2,17 @@
 
 use super::Loom;
 use super::context::{self, Accusation};
+use super::workers;
 use crate::lab::Invariant;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
-use std::sync::Once;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::panic::{self, AssertUnwindSafe, Location, PanicHookInfo};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Once};
+
+/// Threads that loom runs at most, the first actor's included.
+pub const MAX_THREADS: usize = loom::MAX_THREADS;
 
 /// How much of a model to explore.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,8 +26,9 @@ pub struct LoomBounds {
 }
 
 impl Default for LoomBounds {
+    /// The clocks of loom are 16 bits wide and go up by more than one at a scheduling point.
     fn default() -> Self {
-        LoomBounds { preemptions: None, executions: None, branches: 50_000 }
+        LoomBounds { preemptions: None, executions: None, branches: 10_000 }
     }
 }
 
@@ -44,11 +49,24 @@ pub enum LoomOutcome {
     },
     /// A limit of loom or of the bounds was reached; nothing is known.
     Unfinished {
+        /// What kind of limit.
+        halt: Halt,
         /// Which limit.
         reason: String,
         /// Executions explored.
         executions: u64,
     },
+}
+
+/// Why a search ended before its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Halt {
+    /// The executions asked for were spent.
+    Budget,
+    /// Somebody asked it to stop.
+    Stopped,
+    /// Loom cannot run the program.
+    Loom,
 }
 
 impl LoomOutcome {
@@ -79,7 +97,7 @@ impl fmt::Display for LoomOutcome {
         match self {
             LoomOutcome::Holds { executions } => write!(f, "holds in {executions} executions"),
             LoomOutcome::Violated { message, executions } => write!(f, "{message} (execution {executions})"),
-            LoomOutcome::Unfinished { reason, executions } => {
+            LoomOutcome::Unfinished { reason, executions, .. } => {
                 write!(f, "unfinished after {executions} executions: {reason}")
             }
         }
@@ -96,7 +114,18 @@ impl Loom {
 
     /// [`Loom::check`] within bounds of choice.
     pub fn check_within(bounds: LoomBounds, model: impl Fn() + Send + Sync + 'static) -> LoomOutcome {
-        let executions = std::sync::Arc::new(AtomicU64::new(0));
+        Loom::check_watched(bounds, Arc::default(), |_| (), model)
+    }
+
+    /// [`Loom::check_within`], given up before the next execution once `stop` is set. `progress` gets the number of
+    /// executions before each.
+    pub fn check_watched(
+        bounds: LoomBounds,
+        stop: Arc<AtomicBool>,
+        progress: impl Fn(u64) + Send + Sync + 'static,
+        model: impl Fn() + Send + Sync + 'static,
+    ) -> LoomOutcome {
+        let executions = Arc::new(AtomicU64::new(0));
         let count = executions.clone();
         let mut builder = loom::model::Builder::new();
         // All of it said here: the environment must not decide what is explored.
@@ -111,9 +140,14 @@ impl Loom {
         builder.log = false;
         let first = listening(|| {
             builder.check(move || {
-                if bounds.executions.is_some_and(|limit| count.load(Ordering::Relaxed) >= limit) {
-                    panic::panic_any(OutOfExecutions);
+                let so_far = count.load(Ordering::Relaxed);
+                if stop.load(Ordering::Relaxed) {
+                    panic::panic_any(Leave(Halt::Stopped));
                 }
+                if bounds.executions.is_some_and(|limit| so_far >= limit) {
+                    panic::panic_any(Leave(Halt::Budget));
+                }
+                progress(so_far);
                 count.fetch_add(1, Ordering::Relaxed);
                 context::begin();
                 model();
@@ -129,30 +163,35 @@ impl Loom {
 }
 
 /// Thrown to leave loom's search.
-struct OutOfExecutions;
+struct Leave(Halt);
 
 /// A panic, and what was the case when it began: by the time it is caught, the guards of its thread are gone.
 struct Heard {
     message: String,
     place: Option<String>,
-    out_of_executions: bool,
+    leave: Option<Halt>,
     waiting: String,
     retrying: String,
     names: Vec<(String, String)>,
     accusation: Option<Accusation>,
+    unserved: Vec<String>,
+    /// Whether loom itself panicked, not what runs on it.
+    in_loom: bool,
 }
 
 impl Heard {
-    fn new(payload: &dyn Any, place: Option<String>) -> Self {
+    fn new(payload: &dyn Any, place: Option<&Location<'_>>) -> Self {
         let text = (payload.downcast_ref::<String>().map(String::as_str)).or(payload.downcast_ref::<&str>().copied());
         Heard {
             message: text.unwrap_or("a panic without a message").trim().to_owned(),
-            place,
-            out_of_executions: payload.is::<OutOfExecutions>(),
+            place: place.map(|at| format!("{}:{}", portable(at.file()), at.line())),
+            in_loom: place.is_some_and(|at| in_loom(at.file())),
+            leave: payload.downcast_ref::<Leave>().map(|leave| leave.0),
             waiting: context::wait_for_graph(),
             retrying: context::retriers(),
             names: context::thread_names(),
             accusation: context::accusation(),
+            unserved: workers::unserved(),
         }
     }
 
@@ -165,17 +204,30 @@ impl Heard {
     /// Loom says everything by panicking. These are its words.
     fn judge(self, executions: u64) -> LoomOutcome {
         let violated = |message| LoomOutcome::Violated { message, executions };
-        let unfinished = |reason| LoomOutcome::Unfinished { reason, executions };
+        let unfinished = |halt, reason| LoomOutcome::Unfinished { halt, reason, executions };
+        let cannot = |reason| unfinished(Halt::Loom, reason);
         let message = &*self.message;
-        if self.out_of_executions {
-            unfinished("the bound on executions is reached".to_owned())
+        if let Some(halt) = self.leave {
+            unfinished(
+                halt,
+                match halt {
+                    Halt::Stopped => "interrupted".to_owned(),
+                    _ => "the bound on executions is reached".to_owned(),
+                },
+            )
         } else if message.starts_with("Model exceeded maximum number of branches") {
             let retrying = if self.retrying.is_empty() { "nobody says that it retries" } else { &self.retrying };
-            unfinished(format!("an execution has too many scheduling points; {retrying}"))
+            cannot(format!("an execution has too many scheduling points, endless or just long; {retrying}"))
         } else if message.contains("self.threads.len() < self.max") {
-            unfinished(format!("loom runs at most {} threads", loom::MAX_THREADS))
+            cannot(format!("loom runs at most {MAX_THREADS} threads"))
         } else if message.contains("Is the model fully deterministic?") {
-            unfinished("the program did something else when it was run again".to_owned())
+            cannot("the program did something else when it was run again".to_owned())
+        } else if message.starts_with("deadlock;") && !self.unserved.is_empty() {
+            let left = self.unserved.join(", ");
+            cannot(format!("all threads wait, and {left} is left to run but has no thread of its own"))
+        } else if message.starts_with("I6: no progress") && !self.unserved.is_empty() {
+            let left = self.unserved.join(", ");
+            cannot(format!("{message}; but {left} is left to run and has no thread of its own"))
         } else if message.starts_with("deadlock;") {
             let waiting = if self.waiting.is_empty() { message } else { &self.waiting };
             violated(format!("I8: deadlock: {waiting}"))
@@ -189,6 +241,10 @@ impl Heard {
             })
         } else if Invariant::ALL.iter().any(|i| message.starts_with(&format!("{i}: "))) {
             violated(message.to_owned())
+        } else if self.in_loom {
+            // Whatever else loom stumbles over is about loom. What it says about the program was taken care of above.
+            let place = self.place.unwrap_or_default();
+            cannot(format!("loom gave up: {message} at {place}"))
         } else {
             let place = self.place.map(|place| format!(" at {place}")).unwrap_or_default();
             violated(format!("I9: panic: {message}{place}"))
@@ -227,11 +283,16 @@ fn hear(info: &PanicHookInfo<'_>) -> bool {
         if let Ok(mut first) = first.try_borrow_mut()
             && first.is_none()
         {
-            let place = info.location().map(|at| format!("{}:{}", portable(at.file()), at.line()));
-            *first = Some(Heard::new(info.payload(), place));
+            *first = Some(Heard::new(info.payload(), info.location()));
         }
     });
     true
+}
+
+/// Whether a source file is loom's, or of the coroutines it is made of, wherever cargo keeps them.
+fn in_loom(file: &str) -> bool {
+    let of = |part: &str, name| part.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    file.split(['/', '\\']).any(|part| of(part, "loom") || of(part, "generator"))
 }
 
 /// A source path that is the same on every machine: those outside of the workspace begin with where they are kept.

@@ -7,6 +7,7 @@
 
 use super::Loom;
 use super::work::{Queue, Runner};
+use super::workers::Crew;
 use crate::lab::{Invariant, Lab, Stamp, Violation};
 use loom::thread::ThreadId;
 use std::cell::RefCell;
@@ -30,8 +31,11 @@ struct Context {
     holds: Vec<Entry>,
     waits: Vec<Entry>,
     retries: Vec<(ThreadId, u32, &'static str)>,
+    /// Retries in a row, of one thread, between which no other did anything.
+    lonely: u32,
     runner: Option<Runner>,
     queues: Vec<Weak<Queue>>,
+    crew: Option<Rc<Crew>>,
     accusation: Option<Accusation>,
 }
 
@@ -47,8 +51,10 @@ impl Context {
             holds: Vec::new(),
             waits: Vec::new(),
             retries: Vec::new(),
+            lonely: 0,
             runner: None,
             queues: Vec::new(),
+            crew: None,
             accusation: None,
         }
     }
@@ -321,6 +327,16 @@ pub(super) fn count_retry(why: &'static str) -> u32 {
     })
 }
 
+/// Lets all others go first; returns how many times in a row there was nobody to do anything.
+pub(super) fn yield_to_others() -> u32 {
+    let before = stamp();
+    loom::thread::yield_now();
+    NOW.with_borrow_mut(|now| {
+        now.lonely = if now.events == before.0 { now.lonely + 1 } else { 0 };
+        now.lonely
+    })
+}
+
 /// What a data race that loom sees means, when it means more than a data race.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Accusation {
@@ -421,4 +437,20 @@ pub(super) fn add_queue(queue: &Rc<Queue>) {
 /// All workqueues of this execution that still exist, in order of creation.
 pub(super) fn queues() -> Vec<Rc<Queue>> {
     NOW.with_borrow(|now| now.queues.iter().filter_map(Weak::upgrade).collect())
+}
+
+/// The same, unless somebody is at it. For the panic hook: never blocks or panics.
+pub(super) fn queues_if_free() -> Option<Vec<Rc<Queue>>> {
+    NOW.with(|now| Some(now.try_borrow().ok()?.queues.iter().filter_map(Weak::upgrade).collect()))
+}
+
+/// The threads that run work items; none until the actors start, and none at rest.
+pub(super) fn crew() -> Option<Rc<Crew>> {
+    NOW.with_borrow(|now| if now.sequential { None } else { now.crew.clone() })
+}
+
+/// Sets the threads that run work items.
+pub(super) fn set_crew(crew: Rc<Crew>) {
+    let old = NOW.with_borrow_mut(|now| now.crew.replace(crew));
+    drop(old);
 }

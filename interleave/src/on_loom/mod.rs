@@ -18,11 +18,13 @@
 //! | `monitor` | `wait_event` on a few words |
 //! | `gate` | the lab's word to wait on |
 //! | `work` | `workqueue.c` |
+//! | `workers` | `kworker`s |
 //!
 //! # What loom cannot do, and what is done about it
 //!
-//! - **At most five threads**, the first one included. Workers are therefore no threads of their own: whoever calls
-//!   [`Loom::run_pending`], or flushes, runs what is pending.
+//! - **At most five threads**, the first one included. Workers get what the actors leave ([`Loom::actors_and_workers`]).
+//!   An item without a thread runs on the stack of who flushes it, or in sequence when all have ended; a deadlock in
+//!   which such an item is left over is no verdict.
 //! - **The search forgets.** Loom remembers one last access of each object. When thread B loads a word and then stores
 //!   to it, B's own load hides the earlier load of thread A, and the order "B stores, then A loads" is never tried.
 //!   All scheduling points here are therefore of the one kind whose last access is always the right one to remember
@@ -33,7 +35,9 @@
 //!   acquiring it (there is no `trylock`).
 //! - Loom weakens sequentially consistent accesses to acquire and release. The fully ordered atomics are
 //!   read-modify-write operations throughout, which loom does keep in one order.
-//! - Timers have no time: a delayed work item expires when [`Loom::run_pending`] or a flush gets to it.
+//! - Timers have no time: a delayed work item expires when a worker, [`Loom::run_pending`] or a flush gets to it.
+//! - **No livelock of several**: an execution with too many scheduling points is given up without a verdict, because it
+//!   may just be long. One thread that retries for ever while nobody else can run is seen, and is a violation of I6.
 
 mod actors;
 mod atomic;
@@ -47,11 +51,12 @@ mod monitor;
 mod plain;
 mod rwsem;
 mod work;
+mod workers;
 
 pub use actors::Actor;
 pub use atomic::{Atomic, Shared, Visible};
 pub use cache::Cache;
-pub use check::{LoomBounds, LoomOutcome};
+pub use check::{Halt, LoomBounds, LoomOutcome, MAX_THREADS};
 pub use gate::Gate;
 pub use lock::{LockGuard, Mutex, SpinLock};
 pub use plain::Plain;
@@ -70,6 +75,11 @@ pub struct Loom;
 
 /// Retries of one thread in one execution that have no effect; later ones yield, as in the controlled scheduler.
 const FREE_RETRIES: u32 = 3;
+
+/// Retries at rest that are no progress any more.
+const RETRIES_AT_REST: u32 = 1000;
+/// The same while the actors run, in a row and with nobody else who can do anything.
+const RETRIES_ALONE: u32 = 100;
 
 thread_local! {
     static PLANTED: RefCell<Vec<Plant>> = const { RefCell::new(Vec::new()) };
@@ -115,12 +125,14 @@ impl Kernel for Loom {
 
     fn retry_point(why: &'static str) {
         let retries = context::count_retry(why);
-        if context::sequential() {
-            if retries > 1000 {
-                Loom::fail(Violation::new(Invariant::I6, format!("no progress at rest: retries {why}"), None));
-            }
-        } else if retries > FREE_RETRIES {
-            loom::thread::yield_now();
+        let endless = if context::sequential() {
+            retries > RETRIES_AT_REST
+        } else {
+            retries > FREE_RETRIES && context::yield_to_others() > RETRIES_ALONE
+        };
+        if endless {
+            let what = format!("no progress: {} retries {why}, and nobody else can run", context::this_name());
+            Loom::fail(Violation::new(Invariant::I6, what, None));
         }
     }
 

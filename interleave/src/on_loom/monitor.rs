@@ -67,4 +67,9 @@ impl<S> Monitor<S> {
     pub(super) fn peek<R>(&self, f: impl FnOnce(&S) -> R) -> R {
         f(&self.state.borrow())
     }
+
+    /// The state, unless it is being changed. For the panic hook: never panics.
+    pub(super) fn peek_if_free<R>(&self, f: impl FnOnce(&S) -> R) -> Option<R> {
+        Some(f(&*self.state.try_borrow().ok()?))
+    }
 }

@@ -1,7 +1,7 @@
-//! `workqueue.c`, without worker threads: whoever flushes or calls [`Loom::run_pending`] runs what is pending.
+//! `workqueue.c`: what is queued, armed, run, flushed and cancelled. Who runs it is a role.
 //!
-//! Loom has five threads at most, so a worker is a role. A thread whose body is [`Loom::run_pending`] runs what was
-//! queued before it looked; a flush runs the item on the flusher's stack when nobody runs it yet. An item is never
+//! A worker ([`workers`]) runs its items whenever they are due; a thread whose body is [`Loom::run_pending`] runs what
+//! was queued before it looked; a flush runs the item on the flusher's stack when nobody runs it yet. An item is never
 //! concurrent with itself, and the items of an ordered queue are not with each other. An item that runs on a flusher's
 //! stack and wants a lock of the flusher is reported as the self-deadlock that it would be with a worker as well.
 //!
@@ -11,6 +11,7 @@
 use super::Loom;
 use super::context::{self, Mode};
 use super::monitor::Monitor;
+use super::workers;
 use crate::lab::{Invariant, Lab, Violation};
 use loom::thread::ThreadId;
 use model::Errno;
@@ -18,6 +19,9 @@ use model::platform::{self, ClientId, QueueKind, WorkFunc};
 use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
+
+/// Runs at rest after which an item that queues itself again counts as endless.
+const ROUNDS_AT_REST: u32 = 1000;
 
 /// What a work item runs.
 pub(super) type Runner = Rc<dyn Fn(ClientId, WorkFunc)>;
@@ -52,6 +56,19 @@ struct Item {
     running: Option<(ThreadId, u64)>,
     /// `cancel_work_sync` calls in flight; queueing is refused meanwhile.
     cancelling: u32,
+    /// Expiries of its timer so far, but for those that a flush brought about.
+    expired: u32,
+}
+
+/// Since when an item may run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Due {
+    /// It is pending.
+    Now,
+    /// Its timer may have expired.
+    Armed,
+    /// So may it, but it has expired often enough: only when nothing else can go on.
+    Late,
 }
 
 /// A step of a flush.
@@ -106,12 +123,24 @@ impl QueueState {
         self.expire(item);
         Some(item)
     }
+
+    fn due(&self, item: usize, kind: QueueKind) -> Option<Due> {
+        if self.is_pending(item) {
+            return self.may_start(item, kind).then_some(Due::Now);
+        }
+        self.items[item].armed?;
+        let free = match kind {
+            QueueKind::Unbound => self.items[item].running.is_none(),
+            QueueKind::Ordered => self.pending.is_empty() && self.running().next().is_none(),
+        };
+        let late = self.items[item].expired >= workers::FREE_TIMERS;
+        free.then_some(if late { Due::Late } else { Due::Armed })
+    }
 }
 
 impl Queue {
     fn item_name(&self, item: usize) -> String {
-        self.state
-            .peek(|state| format!("{:?} of {:?} on {}", state.items[item].func, state.items[item].client, self.name))
+        format!("{} on {}", self.worker_name(item), self.name)
     }
 
     /// Runs an item that was started.
@@ -126,6 +155,51 @@ impl Queue {
             let (_, done) = item.running.take().expect("nobody else ends a run");
             item.done = done;
         });
+        workers::wake();
+    }
+
+    /// How many items it has.
+    pub(super) fn len(&self) -> usize {
+        self.state.peek(|state| state.items.len())
+    }
+
+    /// Whether a worker may take `item` up; no scheduling point.
+    pub(super) fn due(&self, item: usize) -> Option<Due> {
+        self.state.peek(|state| state.due(item, self.kind))
+    }
+
+    /// A worker takes `item` up and runs it, if it is still due by then.
+    #[track_caller]
+    pub(super) fn take_up(&self, item: usize) {
+        let me = context::this_thread();
+        let started = self.state.change(|state| {
+            let due = state.due(item, self.kind)?;
+            if due != Due::Now {
+                state.items[item].expired += 1;
+                state.expire(item);
+            }
+            state.start(item, me);
+            Some(())
+        });
+        if started.is_some() {
+            self.run(item);
+        }
+    }
+
+    /// What a thread is called that runs nothing but `item`.
+    pub(super) fn worker_name(&self, item: usize) -> String {
+        let (client, func) = self.state.peek(|state| (state.items[item].client, state.items[item].func));
+        let suffix = if client.0 == 0 { String::new() } else { format!(".{}", client.0) };
+        format!("{}{suffix}", workers::func_name(func))
+    }
+
+    /// Items that may run and that nobody runs. For the panic hook: never blocks or panics.
+    pub(super) fn unserved(&self) -> Vec<String> {
+        let names = |state: &QueueState| {
+            let due = |i: &usize| state.due(*i, self.kind).is_some();
+            (0..state.items.len()).filter(due).map(|i| workers::func_name(state.items[i].func).to_owned()).collect()
+        };
+        self.state.peek_if_free(names).unwrap_or_default()
     }
 
     /// Runs or waits until `finished`, on behalf of somebody who waits for `item`, or for the whole queue.
@@ -195,6 +269,9 @@ impl Queue {
             }
             Some(true)
         });
+        if outcome == Some(true) {
+            workers::wake();
+        }
         outcome.unwrap_or_else(|| {
             let what = format!("{} is queued after the workqueue was destroyed", self.item_name(item));
             Loom::fail(Violation::new(Invariant::I12, what, None))
@@ -216,6 +293,10 @@ impl Queue {
         if running {
             self.flush(Some(item), Mode::Cancel, |state| state.items[item].running.is_none());
             self.state.change(|state| state.items[item].cancelling -= 1);
+        }
+        if was_pending {
+            // Another item of an ordered queue may be the next one now.
+            workers::wake();
         }
         was_pending
     }
@@ -265,6 +346,19 @@ impl Loom {
         }
         any
     }
+
+    /// Runs at rest what is left until nothing is. Work that never ends is a violation of I6.
+    #[track_caller]
+    pub fn run_all_pending() {
+        for _ in 0..ROUNDS_AT_REST {
+            if !Loom::run_pending() {
+                return;
+            }
+        }
+        let what =
+            format!("{} is queued again by each of {ROUNDS_AT_REST} runs at rest", workers::unserved().join(", "));
+        Loom::fail(Violation::new(Invariant::I6, what, None));
+    }
 }
 
 /// A workqueue; destroyed on drop.
@@ -279,7 +373,7 @@ impl WorkQueue {
     }
 
     fn add(&self, client: ClientId, func: WorkFunc) -> (Rc<Queue>, usize) {
-        let item = Item { client, func, armed: None, queued: 0, done: 0, running: None, cancelling: 0 };
+        let item = Item { client, func, armed: None, queued: 0, done: 0, running: None, cancelling: 0, expired: 0 };
         let index = self.0.state.change(|state| {
             state.items.push(item);
             state.items.len() - 1

@@ -20,12 +20,15 @@ fn a_violation_is_told_as_it_was_said() {
 
 #[test]
 fn a_limit_is_not_a_violation() {
-    let spin = check(|| {
-        loop {
-            Loom::retry_point("for a page that never comes");
-        }
-    });
-    let LoomOutcome::Unfinished { reason, executions: 1 } = &spin else { panic!("{spin}") };
+    let spinner = |name: &str| {
+        Actor::new(name, || {
+            loop {
+                Loom::retry_point("for a page that never comes");
+            }
+        })
+    };
+    let spin = check(move || Loom::actors([spinner("a"), spinner("b")], || ()));
+    let LoomOutcome::Unfinished { halt: Halt::Loom, reason, executions: 1 } = &spin else { panic!("{spin}") };
     assert!(reason.contains("retried for a page that never comes"), "{reason}");
     let many = Loom::check_within(LoomBounds { executions: Some(5), ..LoomBounds::default() }, || {
         let a = mutex("a", 0);
@@ -35,9 +38,44 @@ fn a_limit_is_not_a_violation() {
         };
         Loom::actors([Actor::new("a", add()), Actor::new("b", add())], || ());
     });
-    assert!(matches!(many, LoomOutcome::Unfinished { executions: 5, .. }), "{many}");
+    assert!(matches!(many, LoomOutcome::Unfinished { halt: Halt::Budget, executions: 5, .. }), "{many}");
     let threads = check(|| Loom::actors((0..6).map(|i| Actor::new(format!("{i}"), || ())), || ()));
-    assert!(matches!(threads, LoomOutcome::Unfinished { .. }), "{threads}");
+    assert!(matches!(threads, LoomOutcome::Unfinished { halt: Halt::Loom, .. }), "{threads}");
+}
+
+#[test]
+fn one_thread_that_retries_while_nobody_else_can_run_is_a_livelock() {
+    let alone = |others: usize| {
+        check(move || {
+            let gate = Rc::new(Gate::new("never", 0));
+            let mut actors = vec![Actor::new("spinner", || {
+                loop {
+                    Loom::retry_point("for a page that never comes");
+                }
+            })];
+            actors.extend((0..others).map(|_| actor!("sleeper", [gate], { gate.wait_until(1) })));
+            Loom::actors(actors, || ());
+        })
+    };
+    for others in [0, 1] {
+        violates(Invariant::I6, &["spinner retries for a page that never comes"], &alone(others));
+    }
+}
+
+#[test]
+fn a_search_can_be_stopped_between_two_executions() {
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let button = stop.clone();
+    let press = move |executions| button.store(executions == 3, std::sync::atomic::Ordering::Relaxed);
+    let outcome = Loom::check_watched(LoomBounds::default(), stop, press, || {
+        let lock = mutex("lock", 0);
+        let take = || {
+            let lock = lock.clone();
+            move || (0..3).for_each(|_| *lock.lock() += 1)
+        };
+        Loom::actors([Actor::new("a", take()), Actor::new("b", take())], || ());
+    });
+    assert!(matches!(outcome, LoomOutcome::Unfinished { halt: Halt::Stopped, executions: 4, .. }), "{outcome}");
 }
 
 #[test]

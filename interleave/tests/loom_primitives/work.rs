@@ -201,7 +201,7 @@ fn an_item_that_flushes_itself_never_ends() {
         work.queue();
         Loom::run_pending();
     });
-    violates(Invariant::I8, &["self-deadlock", "Gc"], &outcome);
+    violates(Invariant::I8, &["self-deadlock", "gc_work"], &outcome);
 }
 
 #[test]

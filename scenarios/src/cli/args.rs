@@ -55,6 +55,9 @@ pub(super) struct CheckArgs {
     /// Names of scenarios that come with svmlab, .kdl files, or folders of them; all that come with it when left out.
     #[arg(value_name = "SCENARIO")]
     pub(super) what: Vec<String>,
+    /// Who searches. loom shares nothing with svmlab's own engine but the model: a second opinion, beside the first.
+    #[arg(long, value_enum, default_value_t = EngineArg::Own)]
+    pub(super) engine: EngineArg,
     /// Puts the scenarios to this design only; may be repeated.
     #[arg(long, value_parser = designs())]
     pub(super) design: Vec<Design>,
@@ -100,6 +103,11 @@ pub(super) struct CheckArgs {
 }
 
 impl CheckArgs {
+    /// How many scenarios are explored at the same time.
+    pub(super) fn workers(&self) -> usize {
+        self.jobs.or(std::thread::available_parallelism().ok()).map_or(1, usize::from)
+    }
+
     /// How to search, as far as the user says.
     pub(super) fn explore(&self) -> Explore {
         let strategy = match self.strategy {
@@ -112,6 +120,16 @@ impl CheckArgs {
         let (preemptions, failures) = (self.preemptions, self.failures);
         Explore { strategy, preemptions, executions, failures, ..Explore::default() }
     }
+}
+
+/// See [`CheckArgs::engine`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum EngineArg {
+    /// svmlab's own: every scenario, traces, replay.
+    Own,
+    /// The loom crate: five threads at most, weak memory, no traces; takes 4000 executions when --executions is left
+    /// out. Exit code 1 says that the engines disagree.
+    Loom,
 }
 
 /// See [`CheckArgs::strategy`].

@@ -1,6 +1,6 @@
 //! `svmlab check`: scenarios to designs, verdicts to the reader, traces to files.
 
-use super::args::CheckArgs;
+use super::args::{CheckArgs, EngineArg};
 use super::progress::Progress;
 use super::select::select;
 use super::terminal::Terminal;
@@ -22,16 +22,16 @@ const EXAMPLE: &str = "set-attr-vs-partial-munmap";
 
 /// One scenario to one design.
 #[derive(Clone, Copy)]
-struct Job<'a> {
-    scenario: &'a Scenario,
-    design: Design,
+pub(super) struct Job<'a> {
+    pub(super) scenario: &'a Scenario,
+    pub(super) design: Design,
 }
 
 impl Job<'_> {
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         format!("{}/{}", self.scenario.name, self.design)
     }
-    fn expected(&self) -> Option<&Answer> {
+    pub(super) fn expected(&self) -> Option<&Answer> {
         self.scenario.verdict(self.design).map(|v| &v.answer)
     }
 }
@@ -57,6 +57,9 @@ struct Saved {
 
 /// Runs it; the exit code.
 pub(super) fn check(args: &CheckArgs, terminal: &Terminal, stop: &Arc<AtomicBool>) -> Result<u8, BadInput> {
+    if args.engine == EngineArg::Loom {
+        return super::loom::check(args, terminal, stop);
+    }
     let scenarios = select(&args.what, terminal)?;
     let options = CheckOptions {
         explore: args.explore(),
@@ -71,8 +74,8 @@ pub(super) fn check(args: &CheckArgs, terminal: &Terminal, stop: &Arc<AtomicBool
 
     let mut done: Vec<Done<'_>> = Vec::new();
     let mut trouble: Option<BadInput> = None;
-    let workers = args.jobs.or(std::thread::available_parallelism().ok()).map_or(1, usize::from);
-    run_in_order(&jobs, workers, &options, stop, &progress, |job, result| {
+    let search = |job: &Job<'_>| run(job, &options, stop, &progress);
+    run_in_order(&jobs, args.workers(), stop, &progress, search, |job, result| {
         progress.clear();
         let mut one = Done { as_expected: None, saved: None, told: false, result, job };
         if let Some(result) = &one.result {
@@ -138,7 +141,7 @@ fn exit_code(done: &[Done<'_>], one_design: bool, stop: &AtomicBool) -> u8 {
 }
 
 /// Which designs each scenario is put to: those the user names, else those it has a verdict for, else all.
-fn jobs<'a>(scenarios: &'a [Scenario], designs: &[Design]) -> Vec<Job<'a>> {
+pub(super) fn jobs<'a>(scenarios: &'a [Scenario], designs: &[Design]) -> Vec<Job<'a>> {
     let mut jobs = Vec::new();
     for scenario in scenarios {
         let said: Vec<Design> = Design::ALL
@@ -158,24 +161,24 @@ fn jobs<'a>(scenarios: &'a [Scenario], designs: &[Design]) -> Vec<Job<'a>> {
 
 /// Runs all jobs on `workers` threads and hands the results to `finished` in the order of `jobs`, each as soon as it
 /// and all before it are there. A job is one thread's alone, so the number of threads changes no result.
-fn run_in_order<'a>(
+pub(super) fn run_in_order<'a, R: Send>(
     jobs: &[Job<'a>],
     workers: usize,
-    options: &CheckOptions,
-    stop: &Arc<AtomicBool>,
-    progress: &Arc<Progress>,
-    mut finished: impl FnMut(Job<'a>, Option<CheckResult>),
+    stop: &AtomicBool,
+    progress: &Progress,
+    run: impl Fn(&Job<'a>) -> R + Sync,
+    mut finished: impl FnMut(Job<'a>, Option<R>),
 ) {
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         let (sender, results) = mpsc::channel();
         for _ in 0..workers.min(jobs.len()) {
-            let (sender, next) = (sender.clone(), &next);
+            let (sender, next, run) = (sender.clone(), &next, &run);
             scope.spawn(move || {
                 while let Some((i, job)) =
                     Some(next.fetch_add(1, Ordering::SeqCst)).and_then(|i| Some((i, jobs.get(i)?)))
                 {
-                    let result = (!stop.load(Ordering::SeqCst)).then(|| run(job, options, stop, progress));
+                    let result = (!stop.load(Ordering::SeqCst)).then(|| run(job));
                     progress.done(&job.name());
                     if sender.send((i, result)).is_err() {
                         return;
@@ -184,7 +187,7 @@ fn run_in_order<'a>(
             });
         }
         drop(sender);
-        let mut waiting: Vec<Option<Option<CheckResult>>> = jobs.iter().map(|_| None).collect();
+        let mut waiting: Vec<Option<Option<R>>> = jobs.iter().map(|_| None).collect();
         let mut reported = 0;
         for (i, result) in results {
             waiting[i] = Some(result);
@@ -196,7 +199,13 @@ fn run_in_order<'a>(
     });
 }
 
-fn run(job: &Job<'_>, options: &CheckOptions, stop: &Arc<AtomicBool>, progress: &Arc<Progress>) -> CheckResult {
+/// The controlled scheduler's answer to a job.
+pub(super) fn run(
+    job: &Job<'_>,
+    options: &CheckOptions,
+    stop: &Arc<AtomicBool>,
+    progress: &Arc<Progress>,
+) -> CheckResult {
     let watch = progress.is_watched().then(|| {
         let (progress, name) = (Arc::clone(progress), job.name());
         Box::new(move |stats: &Stats| progress.tell(&name, stats.executions)) as Box<dyn FnMut(&Stats)>

@@ -7,6 +7,7 @@ mod args;
 mod check;
 mod corpus;
 mod list;
+mod loom;
 mod progress;
 mod replay;
 mod select;
@@ -86,8 +87,10 @@ fn listen(verbose: u8) {
         2 => tracing::Level::DEBUG,
         _ => tracing::Level::TRACE,
     };
+    // loom tells of each execution, and its coroutines take a violation for an error of theirs
+    let filter = format!("{level},generator=off,loom=off");
     tracing_subscriber::fmt()
-        .with_max_level(level)
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
         .with_writer(std::io::stderr)
         .without_time()
         .with_target(false)

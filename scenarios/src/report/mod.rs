@@ -6,6 +6,7 @@
 mod blocks;
 mod json;
 mod lanes;
+mod opinions;
 mod page;
 #[cfg(test)]
 mod sample;
@@ -13,6 +14,7 @@ mod story;
 mod summary;
 
 pub use json::{MinimalJson, ResultJson, TimelineJson, ViolationJson, stats_json};
+pub use opinions::{OpinionJson, OpinionRow, opinions};
 pub use page::{Page, beside};
 pub use story::{Story, story};
 pub use summary::{Row, answer_text, summary, verdict_text};

@@ -14,7 +14,7 @@ pub use device::Device;
 pub use platform::Simulated;
 pub use program::ScenarioProgram;
 pub use promise::{Change, Promises};
-pub use second_opinion::check_with_loom;
+pub use second_opinion::{LoomQuestion, Opinion, ask_loom};
 
 pub(crate) use thread::check_answers;
 
