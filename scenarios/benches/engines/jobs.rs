@@ -11,8 +11,8 @@ use std::time::Duration;
 pub(crate) const MODELS: [(&str, Shape, u64); 6] =
     [("m1", M1, 14), ("m2", M2, 62), ("m3", M3, 318), ("m4", M4, 1_920), ("m5", M5, 13_440), ("m6", M6, 107_280)];
 
-/// The real scenario.
-pub(crate) const SCENARIO: &str = "set-attr-vs-partial-munmap";
+/// What tables call the real scenario, `set-attr-vs-partial-munmap`.
+pub(crate) const SCENARIO: &str = "svm";
 const SCENARIO_TEXT: &str = include_str!("../../corpus/unmap/set-attr-vs-partial-munmap.kdl");
 
 pub(crate) const OURS: &str = "interleave";
@@ -148,7 +148,7 @@ fn chance(method: &str, seed: u64) -> Strategy {
 }
 
 fn scenario(design: Design) -> ScenarioProgram {
-    let scenario = parse(SCENARIO, SCENARIO_TEXT).unwrap_or_else(|_| panic!("{SCENARIO} does not parse"));
+    let scenario = parse(SCENARIO, SCENARIO_TEXT).unwrap_or_else(|_| panic!("the scenario does not parse"));
     ScenarioProgram::new(&scenario, design)
 }
 

@@ -25,6 +25,8 @@ use clap::Parser;
 use instructions::Valgrind;
 use measure::Plan;
 use report::Report;
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -36,13 +38,14 @@ struct Args {
     /// Rough numbers in under 20 s: one round, low caps, few instructions counted
     #[arg(long)]
     quick: bool,
-    /// Also writes everything measured to FILE
+    /// Also writes everything measured to FILE (from the root of the workspace)
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Also replaces the tables between the markers of FILE, a page such as docs/performance.md
+    /// Also replaces the tables between the markers of FILE, a page such as
+    /// docs/performance.md
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
-    /// Seconds before a search that does not finish is given up [default: 20, quick 1]
+    /// Seconds before a search that does not finish is given up [default: 10, quick 1]
     #[arg(long, value_name = "SECONDS")]
     cap: Option<u64>,
     /// Seconds for the real scenario [default: 60, quick 2]
@@ -79,13 +82,13 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), String> {
-    // Relative to where cargo was called; a benchmark runs in the folder of its package.
     let page = args.markdown.as_deref().map(from_the_root);
     let mut page = page.map(|path| markdown::Page::read(&path)).transpose()?;
+    let mut json = args.json.as_deref().map(create).transpose()?;
     let default = if args.quick {
-        Plan { rounds: 1, slice: ms(20), cap: ms(1_000), scenario_cap: ms(2_000), seeds: 10 }
+        Plan { rounds: 1, slice: ms(20), cap: ms(1_000), chance_cap: ms(100), scenario_cap: ms(2_000), seeds: 10 }
     } else {
-        Plan { rounds: 7, slice: ms(100), cap: ms(20_000), scenario_cap: ms(60_000), seeds: 20 }
+        Plan { rounds: 7, slice: ms(100), cap: ms(10_000), chance_cap: ms(2_000), scenario_cap: ms(60_000), seeds: 20 }
     };
     let plan = Plan {
         cap: args.cap.map_or(default.cap, Duration::from_secs),
@@ -111,10 +114,9 @@ fn run(args: &Args) -> Result<(), String> {
     for table in table::tables(&report) {
         println!("\n{}", table.plain());
     }
-    if let Some(path) = &args.json {
+    if let Some((path, file)) = &mut json {
         let text = serde_json::to_string_pretty(&report).expect("plain data serialises");
-        let path = from_the_root(path);
-        std::fs::write(&path, text + "\n").map_err(|e| format!("{}: {e}", path.display()))?;
+        writeln!(file, "{text}").map_err(|e| format!("{}: {e}", path.display()))?;
     }
     if let Some(page) = &mut page {
         page.put("when", &format!("{}, {}. Medians of {} rounds.", &report.date[..10], report.machine, report.rounds))?;
@@ -125,6 +127,13 @@ fn run(args: &Args) -> Result<(), String> {
         page.write()?;
     }
     Ok(())
+}
+
+/// A file that can be written: better known now than after all the work.
+fn create(path: &Path) -> Result<(PathBuf, File), String> {
+    let path = from_the_root(path);
+    let file = File::create(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok((path, file))
 }
 
 fn ms(n: u64) -> Duration {

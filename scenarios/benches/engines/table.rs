@@ -26,7 +26,7 @@ impl Titled {
 
     /// As a terminal shows it.
     pub(crate) fn plain(mut self) -> String {
-        self.table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+        self.table.load_preset(presets::UTF8_BORDERS_ONLY);
         format!("{}\n{}\n", self.title, self.table)
     }
 
@@ -43,7 +43,7 @@ pub(crate) fn tables(report: &Report) -> [Titled; 4] {
     [
         Titled::new(
             "exhaust",
-            "To exhaustion (correct models; time of a whole search)",
+            "To exhaustion (correct models; time of a whole search; svm: the scenario set-attr-vs-partial-munmap)",
             3,
             &[
                 "model",
@@ -55,7 +55,6 @@ pub(crate) fn tables(report: &Report) -> [Titled; 4] {
                 "us/execution",
                 "ns/event",
                 "instr/event",
-                "instr/execution",
                 "time",
             ],
             report.exhaust.iter().map(|row| searched(row, none)).collect(),
@@ -102,7 +101,6 @@ fn searched(row: &SearchRow, none: &str) -> Vec<String> {
         if_ran(format!("{:.2}", row.us_per_execution)),
         if_ran(format!("{:.1}", row.ns_per_event)),
         counted(row.instructions_per_event, none),
-        counted(row.instructions_per_execution, none),
         row.unfinished.clone().unwrap_or_else(|| seconds(row.seconds)),
     ]
 }
