@@ -4,8 +4,9 @@ use crate::checkers::{Counts, full, lean, loom::OfLoom, shuttle::OfShuttle, take
 use crate::micro::Shape;
 use cpu_time::ThreadTime;
 use interleave::{Config, End, Limits, Program, Strategy};
-use shuttle::scheduler::{DfsScheduler, PctScheduler, RandomScheduler, Scheduler};
+use shuttle::scheduler::{DfsScheduler, PctScheduler, RandomScheduler, Schedule, Scheduler, Task, TaskId};
 use std::cell::Cell;
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -122,8 +123,23 @@ pub(crate) fn shuttle(shape: Shape, how: Shuttle, budget: Budget) -> Sample {
     config.max_time = Some(budget.time);
     let begun = Instant::now();
     timed(budget, begun, || {
-        shuttle::Runner::new(scheduler, config).run(move || full::<OfShuttle>(shape));
+        shuttle::Runner::new(Kept(ManuallyDrop::new(scheduler)), config).run(move || full::<OfShuttle>(shape));
     })
+}
+
+/// A scheduler that is never dropped: shuttle's random ones print their seed when they are, after a failure.
+struct Kept(ManuallyDrop<Box<dyn Scheduler + Send>>);
+
+impl Scheduler for Kept {
+    fn new_execution(&mut self) -> Option<Schedule> {
+        self.0.new_execution()
+    }
+    fn next_task(&mut self, runnable: &[&Task], current: Option<TaskId>, yields: bool) -> Option<TaskId> {
+        self.0.next_task(runnable, current, yields)
+    }
+    fn next_u64(&mut self) -> u64 {
+        self.0.next_u64()
+    }
 }
 
 thread_local! {
@@ -131,7 +147,12 @@ thread_local! {
 }
 
 /// Keeps panics of models off the terminal; a panic of the benchmark itself is still told.
+///
+/// loom ends its threads by panics, a great many of them. shuttle, the first time it runs, puts a hook of its own in
+/// front of all others, which would tell each of them: it gets its first time here, and its hook is thrown away.
 pub(crate) fn hush() {
+    shuttle::check_dfs(|| (), Some(1));
+    drop(std::panic::take_hook());
     let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         if !QUIET.get() {
