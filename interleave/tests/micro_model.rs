@@ -6,15 +6,22 @@ use interleave::lab::Invariant;
 use interleave::{
     Config, End, Execution, Failure, Launch, Outcome, Program, Sim, Strategy, explore, replay, shrink, shrink_until,
 };
-use micro::{M1, M2, M3, Micro, N1, N1X, Shape};
+use micro::{M1, M2, M3, M4, M5, Micro, N1, N1X, Shape};
 use model::platform::{Kernel, Mutex, RwSem};
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
 const REDUCED: Strategy = Strategy::Exhaustive { preemptions: None, reduction: true };
 const UNREDUCED: Strategy = Strategy::Exhaustive { preemptions: None, reduction: false };
-const LADDER: [(&str, Shape, u64); 5] =
-    [("n1x", N1X, 4), ("n1", N1, 9), ("m1", M1, 14), ("m2", M2, 62), ("m3", M3, 318)];
+const LADDER: [(&str, Shape, u64); 7] = [
+    ("n1x", N1X, 4),
+    ("n1", N1, 9),
+    ("m1", M1, 14),
+    ("m2", M2, 62),
+    ("m3", M3, 318),
+    ("m4", M4, 1_920),
+    ("m5", M5, 13_440),
+];
 
 fn search(program: &dyn Program, strategy: Strategy) -> Outcome {
     explore(program, &Config { strategy, count_distinct: true, ..Config::default() }, None, None)

@@ -4,14 +4,80 @@
 //! lock, hands the range to the collector and frees the page. `fault` waits until no invalidation runs, remembers the
 //! sequence, looks the page up under mmap_lock, and under the notifier lock asks whether the sequence has moved before
 //! it writes the entry. Whoever forgets to ask leaves an entry that names a freed page.
+//!
+//! The text is written once, on the few primitives of [`Locks`]: `ours` puts it on a lab of this crate, the benchmarks
+//! put it on the types of other checkers.
 
-#![allow(dead_code)] // each test file uses its part
+#![allow(dead_code)] // each target uses its part
 
-use interleave::lab::{Gate, Invariant, Lab, Violation};
-use interleave::{Execution, Launch, Program};
-use model::platform::{Mutex, Plain, RwSem, SpinLock};
-use std::marker::PhantomData;
-use std::rc::Rc;
+mod ours;
+
+pub(crate) use ours::Micro;
+
+use std::ops::DerefMut;
+
+/// What the model is built of.
+pub(crate) trait Locks: 'static {
+    /// A mutex or a spinlock: nothing here sleeps under one, so they are the same to a checker.
+    type Lock: Lock;
+    type RwLock: RwLock;
+    type Flag: Flag<Self::Lock>;
+    type Number: Plain<u32>;
+    type Truth: Plain<bool>;
+}
+
+/// A lock around a number.
+pub(crate) trait Lock {
+    type Guard<'a>: DerefMut<Target = u32>
+    where
+        Self: 'a;
+    /// A mutex.
+    fn sleeping(name: &'static str) -> Self;
+    /// A spinlock.
+    fn spinning(name: &'static str) -> Self;
+    #[track_caller]
+    fn lock(&self) -> Self::Guard<'_>;
+}
+
+/// A reader-writer lock around nothing.
+pub(crate) trait RwLock {
+    type ReadGuard<'a>
+    where
+        Self: 'a;
+    type WriteGuard<'a>
+    where
+        Self: 'a;
+    fn new(name: &'static str) -> Self;
+    #[track_caller]
+    fn read(&self) -> Self::ReadGuard<'_>;
+    #[track_caller]
+    fn write(&self) -> Self::WriteGuard<'_>;
+}
+
+/// A flag under a lock, with a wait queue.
+pub(crate) trait Flag<L: Lock> {
+    fn new(name: &'static str) -> Self;
+    /// Only with the lock held.
+    fn is_raised(&self) -> bool;
+    /// Only with the lock held.
+    #[track_caller]
+    fn raise(&self);
+    /// Only with the lock held; wakes who waits.
+    #[track_caller]
+    fn lower(&self);
+    /// Gives the lock away, waits for a [`lower`](Flag::lower), takes the lock again. The flag may be up again by then.
+    #[track_caller]
+    fn wait<'a>(&self, lock: &'a L, guard: L::Guard<'a>) -> L::Guard<'a>;
+}
+
+/// Data whose lock lives elsewhere: no scheduling point.
+pub(crate) trait Plain<T> {
+    fn new(value: T) -> Self;
+    #[track_caller]
+    fn get(&self) -> T;
+    #[track_caller]
+    fn set(&self, value: T);
+}
 
 /// Which of the models: how many of each, and whether the bug is in.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +100,12 @@ pub(crate) const M1: Shape = Shape { waits: true, ..N1 };
 pub(crate) const M2: Shape = Shape { faults: 2, ..M1 };
 /// Three faults.
 pub(crate) const M3: Shape = Shape { faults: 3, ..M1 };
+/// Four faults.
+pub(crate) const M4: Shape = Shape { faults: 4, ..M1 };
+/// Five faults.
+pub(crate) const M5: Shape = Shape { faults: 5, ..M1 };
+/// Six faults: eight actors.
+pub(crate) const M6: Shape = Shape { faults: 6, ..M1 };
 
 impl Shape {
     /// The same with the bug in.
@@ -42,39 +114,43 @@ impl Shape {
     }
 }
 
-/// The world, on the primitives of any lab.
-pub(crate) struct World<L: Lab> {
+/// What is wrong when [`World::is_stale`].
+pub(crate) const STALE: &str = "the GPU entry names a page that was freed";
+
+/// The world, on the primitives of any checker.
+pub(crate) struct World<L: Locks> {
     shape: Shape,
-    mmap_lock: L::RwSem<()>,
-    /// The invalidation sequence.
-    subscriptions: L::SpinLock<u32>,
-    /// 1 while an invalidation runs; changed under `subscriptions`.
-    active: L::Gate,
-    notifier_lock: L::RwSem<()>,
-    svm_lock: L::Mutex<()>,
-    gc_list: L::SpinLock<u32>,
+    mmap_lock: L::RwLock,
+    /// Around the invalidation sequence.
+    subscriptions: L::Lock,
+    /// Up while an invalidation runs; under `subscriptions`.
+    active: L::Flag,
+    notifier_lock: L::RwLock,
+    svm_lock: L::Lock,
+    /// Around the number of ranges in it.
+    gc_list: L::Lock,
     /// Under `notifier_lock`.
-    interval_seq: L::Plain<u32>,
+    interval_seq: L::Number,
     /// Under `mmap_lock`.
-    page_valid: L::Plain<bool>,
+    page_valid: L::Truth,
     /// Under `notifier_lock`; between faults under `svm_lock`.
-    pte: L::Plain<bool>,
+    pte: L::Truth,
     /// Under `notifier_lock`.
-    unmapped: L::Plain<bool>,
+    unmapped: L::Truth,
     /// Under `svm_lock`.
-    range: L::Plain<bool>,
+    range: L::Truth,
 }
 
-impl<L: Lab> World<L> {
+impl<L: Locks> World<L> {
     pub(crate) fn new(shape: Shape) -> Self {
         World {
             shape,
-            mmap_lock: RwSem::new("mmap_lock", ()).unwrap(),
-            subscriptions: SpinLock::new("subscriptions", 0).unwrap(),
-            active: Gate::new("active", 0),
-            notifier_lock: RwSem::new("notifier_lock", ()).unwrap(),
-            svm_lock: Mutex::new("svm_lock", ()).unwrap(),
-            gc_list: SpinLock::new("gc_list", 0).unwrap(),
+            mmap_lock: RwLock::new("mmap_lock"),
+            subscriptions: Lock::spinning("subscriptions"),
+            active: Flag::new("active"),
+            notifier_lock: RwLock::new("notifier_lock"),
+            svm_lock: Lock::sleeping("svm_lock"),
+            gc_list: Lock::spinning("gc_list"),
             interval_seq: Plain::new(0),
             page_valid: Plain::new(true),
             pte: Plain::new(true),
@@ -89,7 +165,7 @@ impl<L: Lab> World<L> {
             let mut seq = self.subscriptions.lock();
             *seq += 1;
             if self.shape.waits {
-                self.active.store(1);
+                self.active.raise();
             }
             *seq
         };
@@ -103,21 +179,17 @@ impl<L: Lab> World<L> {
         self.page_valid.set(false);
         if self.shape.waits {
             let _seq = self.subscriptions.lock();
-            self.active.store(0);
+            self.active.lower();
         }
     }
 
     /// Waits until nothing is being invalidated; the sequence then.
     fn read_begin(&self) -> u32 {
-        loop {
-            {
-                let seq = self.subscriptions.lock();
-                if self.active.peek() == 0 {
-                    return *seq;
-                }
-            }
-            self.active.wait_until(0);
+        let mut seq = self.subscriptions.lock();
+        while self.active.is_raised() {
+            seq = self.active.wait(&self.subscriptions, seq);
         }
+        *seq
     }
 
     pub(crate) fn fault(&self) {
@@ -153,43 +225,8 @@ impl<L: Lab> World<L> {
         }
     }
 
-    pub(crate) fn check(&self) {
-        if self.pte.get() && !self.page_valid.get() {
-            L::fail(Violation::new(Invariant::I2, "the GPU entry names a page that was freed", None));
-        }
-    }
-}
-
-/// The model as a program of the lab `L`.
-pub(crate) struct Micro<L>(pub(crate) Shape, PhantomData<L>);
-
-impl<L> Micro<L> {
-    pub(crate) const fn new(shape: Shape) -> Self {
-        Micro(shape, PhantomData)
-    }
-}
-
-struct Run<L: Lab>(Rc<World<L>>);
-
-impl<L: Lab> Program for Micro<L> {
-    fn start(&self, launch: &mut Launch) -> Box<dyn Execution> {
-        let world = Rc::new(World::<L>::new(self.0));
-        let its = world.clone();
-        launch.actor("munmap", move || its.munmap());
-        for _ in 0..self.0.faults {
-            let its = world.clone();
-            launch.actor("fault", move || its.fault());
-        }
-        if self.0.collector {
-            let its = world.clone();
-            launch.actor("gc", move || its.collect());
-        }
-        Box::new(Run(world))
-    }
-}
-
-impl<L: Lab> Execution for Run<L> {
-    fn at_rest(&self) {
-        self.0.check();
+    /// The final check. Only when nobody runs.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.pte.get() && !self.page_valid.get()
     }
 }
