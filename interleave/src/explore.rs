@@ -4,6 +4,7 @@ use crate::engine::clock::Actors;
 use crate::engine::coroutine::{Actor, Resumed};
 use crate::engine::exec::{Exec, Fallen, Mode, Next, with};
 use crate::engine::op::{Kind, Op};
+use crate::engine::part::Part;
 use crate::engine::record::{Recorder, Timeline};
 use crate::engine::strategy::Chooser;
 use crate::lab::{Invariant, Violation};
@@ -126,7 +127,7 @@ impl Default for Limits {
 }
 
 /// How much was explored.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Stats {
     /// Executions, those cut short included.
     pub executions: u64,
@@ -171,7 +172,7 @@ pub struct Outcome {
 }
 
 /// A violation and the schedule that leads to it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Failure {
     /// What fell.
     pub violation: Violation,
@@ -229,11 +230,12 @@ pub(crate) enum Ended {
 /// Most events of an execution: a clock counts two for each event of an actor at most, its own and a release.
 const MOST_EVENTS: u32 = 30_000;
 
-fn prepare(config: &Config, chooser: Chooser) {
+pub(crate) fn prepare(config: &Config, chooser: Chooser) {
     with(|exec| {
         exec.frames.clear();
         exec.replayed = 0;
         exec.races = 0;
+        exec.part = Part::default();
         exec.chooser = chooser;
         exec.recorder = None;
         exec.planted = config.planted.iter().fold(0, |set, plant| set | 1 << *plant as u32);
@@ -243,6 +245,18 @@ fn prepare(config: &Config, chooser: Chooser) {
         exec.max_events = config.limits.events_per_execution.min(MOST_EVENTS);
         exec.count_classes = config.count_distinct;
     });
+}
+
+/// What makes the choices of a search.
+pub(crate) fn chooser(strategy: &Strategy) -> Chooser {
+    match *strategy {
+        Strategy::Exhaustive { preemptions, reduction } => Chooser::Exhaustive {
+            reduce: reduction && preemptions.is_none(),
+            bound: preemptions.map(|n| n.min(u32::from(u16::MAX)) as u16),
+        },
+        Strategy::Random { seed } => Chooser::random(seed),
+        Strategy::Pct { seed, depth } => Chooser::pct(seed, depth),
+    }
 }
 
 /// Is told now and then how far a search is.
@@ -255,14 +269,7 @@ pub fn explore(
     stop: Option<&AtomicBool>,
     mut progress: Option<Progress>,
 ) -> Outcome {
-    let chooser = match config.strategy {
-        Strategy::Exhaustive { preemptions, reduction } => Chooser::Exhaustive {
-            reduce: reduction && preemptions.is_none(),
-            bound: preemptions.map(|n| n.min(u32::from(u16::MAX)) as u16),
-        },
-        Strategy::Random { seed } => Chooser::random(seed),
-        Strategy::Pct { seed, depth } => Chooser::pct(seed, depth),
-    };
+    let chooser = chooser(&config.strategy);
     let exhaustive = matches!(chooser, Chooser::Exhaustive { .. });
     prepare(config, chooser);
     let mut stats = Stats::default();
@@ -364,7 +371,7 @@ pub(crate) fn run_roughly(program: &dyn Program, config: &Config, wanted: Schedu
     }
 }
 
-fn failure_of(exec: &Exec, violation: Violation) -> Failure {
+pub(crate) fn failure_of(exec: &Exec, violation: Violation) -> Failure {
     let path = &exec.frames[..exec.depth];
     let schedule = Schedule {
         choices: path.iter().map(|frame| frame.actor).collect(),
@@ -380,7 +387,7 @@ fn failure_of(exec: &Exec, violation: Violation) -> Failure {
 }
 
 /// One execution from setup to final check.
-fn run_once(program: &dyn Program) -> Ended {
+pub(crate) fn run_once(program: &dyn Program) -> Ended {
     let _quiet = Quiet::new();
     with(Exec::reset);
     let mut launch = Launch::default();

@@ -1,6 +1,7 @@
 //! What the simulators need beyond the kernel's own primitives: scheduling points on their own state, words to wait
 //! on, and a way to say that an invariant fell.
 
+use serde::{Deserialize, Serialize};
 use model::platform::Kernel;
 use std::fmt;
 
@@ -46,7 +47,7 @@ pub trait Visible: Sized {
 }
 
 /// An inclusive interval of whatever the object is indexed by (pages, frames).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Span {
     /// First element.
     pub first: u64,
@@ -92,11 +93,11 @@ pub trait Gate: Sized {
 
 /// A point in the running execution: the number of an event, from 1; 0 is the setup. Orders events of one execution
 /// only.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct Stamp(pub u32);
 
 /// The invariants, I1 to I12.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Invariant {
     /// Once the callback returned, no GPU access reaches the old pages.
     I1,
@@ -158,7 +159,7 @@ impl fmt::Display for Invariant {
 }
 
 /// An invariant that fell, and how: the fact that stood and the event that contradicts it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Violation {
     /// Which one.
     pub invariant: Invariant,

@@ -6,6 +6,7 @@ use super::enabled::Enabled;
 use super::frame::Frame;
 use super::object::{NOBODY, Object};
 use super::op::{Kind, NO_OBJECT, ObjectId, Op, dependent};
+use super::part::Part;
 use super::record::Recorder;
 use super::strategy::Chooser;
 use super::work::{Item, Queue};
@@ -75,6 +76,8 @@ pub(crate) struct Exec {
     pub(crate) replayed: usize,
     pub(crate) chooser: Chooser,
     pub(crate) races: u64,
+    /// Which part of the search this is.
+    pub(crate) part: Part,
     pub(crate) violation: Option<Violation>,
     pub(crate) recorder: Option<Recorder>,
 
@@ -198,6 +201,7 @@ impl Exec {
             replayed: 0,
             chooser: Chooser::First,
             races: 0,
+            part: Part::default(),
             violation: None,
             recorder: None,
             planted: 0,

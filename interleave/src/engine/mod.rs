@@ -7,6 +7,7 @@
 //! | `exec` | the running execution: arrival of operations, who goes next |
 //! | `enabled` | who can run |
 //! | `frame`, `reduce` | the path being explored, partial-order reduction |
+//! | `part` | what a part of a search that is split knows of the rest |
 //! | `strategy` | the other ways of choosing |
 //! | `liveness`, `wait_for` | no progress, deadlocks, and a deadlock in words |
 //! | `record` | an execution in words |
@@ -20,6 +21,7 @@ pub(crate) mod frame;
 mod liveness;
 pub(crate) mod object;
 pub(crate) mod op;
+pub(crate) mod part;
 pub(crate) mod record;
 mod reduce;
 pub(crate) mod strategy;
