@@ -176,7 +176,7 @@ fn a_search_resumed_from_any_checkpoint_ends_the_same() {
             resumed += 1;
         }
     }
-    assert!(resumed > 40, "{resumed} are too few");
+    assert!(resumed >= 20, "{resumed} are too few");
 }
 
 #[test]

@@ -171,7 +171,8 @@ impl Task {
             alone => alone & alone.wrapping_neg(),
         };
         let mut place = Frame::default();
-        place.begin(runnable, sleep, wanted.trailing_zeros() as u8);
+        place.actor = wanted.trailing_zeros() as u8;
+        place.begin(runnable, sleep, place.actor);
         place.want_all(wanted);
         let child = |nth| {
             let mut frames = frames.clone();
