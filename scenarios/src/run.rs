@@ -2,8 +2,9 @@
 
 use crate::lang::{Answer, Design, Explore, Scenario, StrategyHint, parse};
 use crate::world::ScenarioProgram;
+use interleave::search::{Crew, explore_split};
 use interleave::trace::{TraceError, TraceFile};
-use interleave::{Config, End, Failure, Limits, Outcome, Progress, Stats, Strategy, Timeline};
+use interleave::{Config, End, Failure, Limits, Outcome, Program, Progress, Stats, Strategy, Timeline};
 use model::platform::Plant;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -95,6 +96,127 @@ pub struct TraceHeader {
     pub events: u32,
 }
 
+/// A scenario put to a design, with everything that decides the search.
+pub struct Question<'a> {
+    scenario: &'a Scenario,
+    design: Design,
+    plants: Vec<Plant>,
+    asked: Explore,
+}
+
+/// The part of a checkpoint or a shard's report that says what is searched. Two searches with the same one are the same
+/// search, event by event.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SearchHeader {
+    /// Version of svmlab: another one may explore in another order.
+    pub svmlab: String,
+    /// Name of the scenario.
+    pub scenario: String,
+    /// The whole scenario file.
+    pub text: String,
+    /// Name of the design.
+    pub design: String,
+    /// Names of the bugs switched on.
+    pub plants: Vec<String>,
+    /// Bound on preemptions.
+    pub preemptions: Option<u32>,
+    /// Limit on executions.
+    pub executions: Option<u64>,
+    /// Free timer expiries.
+    pub timers: Option<u32>,
+    /// Free retries.
+    pub retries: Option<u32>,
+    /// Limit on events.
+    pub events: u32,
+}
+
+impl<'a> Question<'a> {
+    /// `scenario` put to `design`.
+    pub fn new(scenario: &'a Scenario, design: Design, options: &CheckOptions) -> Self {
+        let plants = scenario.plants.iter().chain(&options.plants).copied().collect();
+        Question { scenario, design, plants, asked: merged(&scenario.explore, options) }
+    }
+
+    /// The question of a report, put to the scenario in it.
+    ///
+    /// # Errors
+    /// It names a design or a plant that does not exist.
+    pub fn again(scenario: &'a Scenario, header: &SearchHeader) -> Result<Self, String> {
+        let design = Design::named(&header.design).ok_or_else(|| format!("no design is called {:?}", header.design))?;
+        let asked = Explore {
+            preemptions: header.preemptions,
+            executions: header.executions,
+            timers: header.timers,
+            retries: header.retries,
+            events: Some(header.events),
+            ..Explore::default()
+        };
+        Ok(Question { scenario, design, plants: plants_named(&header.plants)?, asked })
+    }
+
+    /// How to search.
+    pub fn search(&self) -> Config {
+        let mut search = config(&self.asked, &self.plants);
+        search.strategy = match self.asked.strategy {
+            StrategyHint::Exhaustive => Strategy::Exhaustive { preemptions: self.asked.preemptions, reduction: true },
+            StrategyHint::Random { seed } => Strategy::Random { seed },
+            StrategyHint::Pct { seed, depth } => Strategy::Pct { seed, depth },
+        };
+        search.limits.executions = self.asked.executions;
+        search
+    }
+
+    /// What is searched.
+    pub fn program(&self) -> ScenarioProgram {
+        ScenarioProgram::new(self.scenario, self.design)
+    }
+
+    /// Whom it is put to.
+    pub fn design(&self) -> Design {
+        self.design
+    }
+
+    /// Bugs that are switched on, the scenario's own first.
+    pub fn plants(&self) -> &[Plant] {
+        &self.plants
+    }
+
+    /// What names the search.
+    pub fn header(&self) -> SearchHeader {
+        SearchHeader {
+            svmlab: env!("CARGO_PKG_VERSION").to_owned(),
+            scenario: self.scenario.name.clone(),
+            text: self.scenario.source.text.to_string(),
+            design: self.design.name().to_owned(),
+            plants: self.plants.iter().map(|p| p.name().to_owned()).collect(),
+            preemptions: self.asked.preemptions,
+            executions: self.asked.executions,
+            timers: self.asked.timers,
+            retries: self.asked.retries,
+            events: self.asked.events.unwrap_or(EVENTS_PER_EXECUTION),
+        }
+    }
+
+    /// What a search of this came to, its failure made simple.
+    pub fn answer(&self, outcome: Outcome) -> CheckResult {
+        let Outcome { stats, end, failure, .. } = outcome;
+        let verdict = match (failure, end) {
+            (Some(found), _) => {
+                let (program, base) = (self.program(), config(&self.asked, &self.plants));
+                let switches = found.context_switches;
+                let failure = interleave::shrink(&program, &base, &found, SHRINK_BUDGET);
+                let timeline = interleave::replay(&program, &base, &failure.schedule).expect("a shrunk schedule fits");
+                let trace = TraceFile::new(header(self.scenario, self.design, &self.plants, &self.asked), &failure);
+                let finding = Finding { failure, switches_before_shrinking: switches, timeline, trace };
+                CheckVerdict::Violated(Box::new(finding))
+            }
+            (None, End::Interrupted) => CheckVerdict::Interrupted,
+            (None, end) => CheckVerdict::Holds { exhausted: end == End::Exhausted },
+        };
+        CheckResult { verdict, stats, preemptions: self.asked.preemptions }
+    }
+}
+
 /// Searches `scenario` under `design` until something falls, everything is covered, or `stop` is set.
 pub fn check_scenario(
     scenario: &Scenario,
@@ -103,30 +225,22 @@ pub fn check_scenario(
     stop: &Arc<AtomicBool>,
     progress: Option<Progress>,
 ) -> CheckResult {
-    let program = ScenarioProgram::new(scenario, design);
-    let plants: Vec<Plant> = scenario.plants.iter().chain(&options.plants).copied().collect();
-    let asked = merged(&scenario.explore, options);
-    let base = config(&asked, &plants);
-    let mut search = base.clone();
-    search.strategy = match asked.strategy {
-        StrategyHint::Exhaustive => Strategy::Exhaustive { preemptions: asked.preemptions, reduction: true },
-        StrategyHint::Random { seed } => Strategy::Random { seed },
-        StrategyHint::Pct { seed, depth } => Strategy::Pct { seed, depth },
+    let question = Question::new(scenario, design, options);
+    question.answer(interleave::explore(&question.program(), &question.search(), Some(stop), progress))
+}
+
+/// The same by a crew: over threads, saved now and then, from where it was saved.
+pub fn check_by_crew(question: &Question<'_>, crew: Crew<'_>) -> CheckResult {
+    let program = || Box::new(question.program()) as Box<dyn Program>;
+    question.answer(explore_split(&program, &question.search(), crew))
+}
+
+fn plants_named(names: &[String]) -> Result<Vec<Plant>, String> {
+    let named = |name: &String| {
+        let found = Plant::ALL.iter().copied().find(|p| p.name() == name);
+        found.ok_or_else(|| format!("no planted bug is called {name:?}"))
     };
-    search.limits.executions = asked.executions;
-    let Outcome { stats, end, failure, .. } = interleave::explore(&program, &search, Some(stop), progress);
-    let verdict = match (failure, end) {
-        (Some(found), _) => {
-            let switches = found.context_switches;
-            let failure = interleave::shrink(&program, &base, &found, SHRINK_BUDGET);
-            let timeline = interleave::replay(&program, &base, &failure.schedule).expect("a shrunk schedule fits");
-            let trace = TraceFile::new(header(scenario, design, &plants, &asked), &failure);
-            CheckVerdict::Violated(Box::new(Finding { failure, switches_before_shrinking: switches, timeline, trace }))
-        }
-        (None, End::Interrupted) => CheckVerdict::Interrupted,
-        (None, end) => CheckVerdict::Holds { exhausted: end == End::Exhausted },
-    };
-    CheckResult { verdict, stats, preemptions: asked.preemptions }
+    names.iter().map(named).collect()
 }
 
 /// Runs the execution that a trace file describes, and checks that it is the same, event by event.
@@ -139,17 +253,7 @@ pub fn replay_trace(trace: &TraceFile) -> Result<(Scenario, Design, Timeline), T
         serde_json::from_value(trace.header.clone()).map_err(|e| TraceError::new(2, format!("the header: {e}")))?;
     let design = Design::named(&header.design)
         .ok_or_else(|| TraceError::new(2, format!("no design is called {:?}", header.design)))?;
-    let plants = header
-        .plants
-        .iter()
-        .map(|name| {
-            Plant::ALL
-                .iter()
-                .copied()
-                .find(|p| p.name() == name)
-                .ok_or_else(|| TraceError::new(2, format!("no planted bug is called {name:?}")))
-        })
-        .collect::<Result<Vec<Plant>, TraceError>>()?;
+    let plants = plants_named(&header.plants).map_err(|what| TraceError::new(2, what))?;
     let scenario = parse(&header.path, &header.text)
         .map_err(|_| TraceError::new(2, "the scenario inside does not parse with this version"))?;
     let asked =

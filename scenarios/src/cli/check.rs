@@ -1,33 +1,35 @@
 //! `svmlab check`: scenarios to designs, verdicts to the reader, traces to files.
 
 use super::args::CheckArgs;
+use super::long::Long;
 use super::progress::Progress;
 use super::select::select;
 use super::terminal::Terminal;
 use super::{BadInput, FINE, INTERRUPTED, VIOLATION};
 use crate::lang::{Answer, Design, Scenario};
 use crate::report::{Page, ResultJson, Row, Story, story, summary};
-use crate::run::{CheckOptions, CheckResult, CheckVerdict, Finding, check_scenario};
-use interleave::Stats;
+use crate::run::{CheckOptions, CheckResult, CheckVerdict, Finding, Question, check_by_crew, check_scenario};
+use interleave::Strategy;
+use interleave::search::Crew;
 use model::platform::Plant;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The scenario whose race is told when the whole corpus is checked: the one the README speaks of.
 const EXAMPLE: &str = "set-attr-vs-partial-munmap";
 
 /// One scenario to one design.
 #[derive(Clone, Copy)]
-struct Job<'a> {
-    scenario: &'a Scenario,
-    design: Design,
+pub(super) struct Job<'a> {
+    pub(super) scenario: &'a Scenario,
+    pub(super) design: Design,
 }
 
 impl Job<'_> {
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         format!("{}/{}", self.scenario.name, self.design)
     }
     fn expected(&self) -> Option<&Answer> {
@@ -36,15 +38,15 @@ impl Job<'_> {
 }
 
 /// A job with what came of it.
-struct Done<'a> {
-    job: Job<'a>,
-    result: Option<CheckResult>,
+pub(super) struct Done<'a> {
+    pub(super) job: Job<'a>,
+    pub(super) result: Option<CheckResult>,
     /// None: there is nothing to compare, or nothing to compare with.
-    as_expected: Option<bool>,
+    pub(super) as_expected: Option<bool>,
     /// Path of the trace.
-    trace: Option<String>,
+    pub(super) trace: Option<String>,
     /// Whether the story was told already.
-    told: bool,
+    pub(super) told: bool,
 }
 
 /// Runs it; the exit code.
@@ -53,6 +55,7 @@ pub(super) fn check(args: &CheckArgs, terminal: &Terminal, stop: &Arc<AtomicBool
     let options =
         CheckOptions { explore: args.explore(), strategy_given: args.strategy.is_some(), plants: args.plant.clone() };
     let jobs = jobs(&scenarios, &args.design);
+    let long = Long::new(args, &jobs, &options)?;
     let progress = Arc::new(Progress::new(terminal, jobs.len()));
     let page = terminal.page(args.full);
     let began = Instant::now();
@@ -60,7 +63,7 @@ pub(super) fn check(args: &CheckArgs, terminal: &Terminal, stop: &Arc<AtomicBool
     let mut done: Vec<Done<'_>> = Vec::new();
     let mut trouble: Option<BadInput> = None;
     let workers = args.jobs.or(std::thread::available_parallelism().ok()).map_or(1, usize::from);
-    run_in_order(&jobs, workers, &options, stop, &progress, |job, result| {
+    run_in_order(&jobs, workers, &options, &long, stop, &progress, |job, result| {
         progress.clear();
         let mut one = Done { as_expected: None, trace: None, told: false, result, job };
         if let Some(result) = &one.result {
@@ -90,7 +93,7 @@ pub(super) fn check(args: &CheckArgs, terminal: &Terminal, stop: &Arc<AtomicBool
     if terminal.is_watched() {
         terminal.complain(&format!("{:.1} s\n", began.elapsed().as_secs_f64()));
     }
-    match trouble {
+    match trouble.or_else(|| long.trouble()) {
         Some(why) => Err(why),
         None => Ok(exit_code(&done, !args.design.is_empty() || !args.plant.is_empty(), stop)),
     }
@@ -114,7 +117,7 @@ fn exit_code(done: &[Done<'_>], one_design: bool, stop: &AtomicBool) -> u8 {
 }
 
 /// Which designs each scenario is put to: those the user names, else those it has a verdict for, else all.
-fn jobs<'a>(scenarios: &'a [Scenario], designs: &[Design]) -> Vec<Job<'a>> {
+pub(super) fn jobs<'a>(scenarios: &'a [Scenario], designs: &[Design]) -> Vec<Job<'a>> {
     let mut jobs = Vec::new();
     for scenario in scenarios {
         let said: Vec<Design> = Design::ALL
@@ -138,6 +141,7 @@ fn run_in_order<'a>(
     jobs: &[Job<'a>],
     workers: usize,
     options: &CheckOptions,
+    long: &Long,
     stop: &Arc<AtomicBool>,
     progress: &Arc<Progress>,
     mut finished: impl FnMut(Job<'a>, Option<CheckResult>),
@@ -151,7 +155,7 @@ fn run_in_order<'a>(
                 while let Some((i, job)) =
                     Some(next.fetch_add(1, Ordering::SeqCst)).and_then(|i| Some((i, jobs.get(i)?)))
                 {
-                    let result = (!stop.load(Ordering::SeqCst)).then(|| run(job, options, stop, progress));
+                    let result = (!stop.load(Ordering::SeqCst)).then(|| run(i, job, options, long, stop, progress));
                     progress.done(&job.name());
                     if sender.send((i, result)).is_err() {
                         return;
@@ -172,16 +176,39 @@ fn run_in_order<'a>(
     });
 }
 
-fn run(job: &Job<'_>, options: &CheckOptions, stop: &Arc<AtomicBool>, progress: &Arc<Progress>) -> CheckResult {
-    let watch = progress.is_watched().then(|| {
-        let (progress, name) = (Arc::clone(progress), job.name());
-        Box::new(move |stats: &Stats| progress.tell(&name, stats.executions)) as Box<dyn FnMut(&Stats)>
-    });
-    check_scenario(job.scenario, job.design, options, stop, watch)
+fn run(
+    nth: usize,
+    job: &Job<'_>,
+    options: &CheckOptions,
+    long: &Long,
+    stop: &Arc<AtomicBool>,
+    progress: &Arc<Progress>,
+) -> CheckResult {
+    let question = Question::new(job.scenario, job.design, options);
+    let exhaustive = matches!(question.search().strategy, Strategy::Exhaustive { .. });
+    if !exhaustive || !(long.is_asked_for() || progress.is_watched()) {
+        let watch = progress.is_watched().then(|| {
+            let (progress, name) = (Arc::clone(progress), job.name());
+            Box::new(move |stats: &interleave::Stats| progress.tell_count(&name, stats.executions)) as interleave::Progress
+        });
+        return check_scenario(job.scenario, job.design, options, stop, watch);
+    }
+    let name = job.name();
+    let mut watch = |survey: &_| progress.tell(&name, survey);
+    let mut save = |checkpoint: &_| long.save(nth, checkpoint);
+    let crew = Crew {
+        threads: long.threads(),
+        stop: Some(stop),
+        resume: long.resume(nth),
+        save: long.pace().map(|pace| (pace, &mut save as &mut dyn FnMut(&_))),
+        watch: progress.is_watched().then_some((Duration::from_millis(200), &mut watch as &mut dyn FnMut(&_))),
+        eager: false,
+    };
+    check_by_crew(&question, crew)
 }
 
 /// Writes the trace of a finding; its path.
-fn save(dir: &Path, job: &Job<'_>, plants: &[Plant], finding: &Finding) -> Result<String, BadInput> {
+pub(super) fn save(dir: &Path, job: &Job<'_>, plants: &[Plant], finding: &Finding) -> Result<String, BadInput> {
     let mut name = format!("{}.{}", job.scenario.name, job.design);
     for plant in plants {
         name += &format!(".{}", plant.name());
@@ -193,7 +220,7 @@ fn save(dir: &Path, job: &Job<'_>, plants: &[Plant], finding: &Finding) -> Resul
     Ok(path.display().to_string())
 }
 
-fn tell(done: &Done<'_>, result: &CheckResult, finding: &Finding, plants: &[Plant], page: &Page) -> String {
+pub(super) fn tell(done: &Done<'_>, result: &CheckResult, finding: &Finding, plants: &[Plant], page: &Page) -> String {
     let switches = |n: u32| format!("{n} context switch{}", if n == 1 { "" } else { "es" });
     let mut found =
         format!("in execution {}, with {}", result.stats.executions, switches(finding.switches_before_shrinking));
@@ -214,7 +241,7 @@ fn tell(done: &Done<'_>, result: &CheckResult, finding: &Finding, plants: &[Plan
     )
 }
 
-fn table(done: &[Done<'_>], page: &Page) -> String {
+pub(super) fn table(done: &[Done<'_>], page: &Page) -> String {
     let rows: Vec<Row<'_>> = done
         .iter()
         .map(|d| Row {
@@ -235,7 +262,7 @@ fn table(done: &[Done<'_>], page: &Page) -> String {
     out
 }
 
-fn json(done: &[Done<'_>], full: bool) -> String {
+pub(super) fn json(done: &[Done<'_>], full: bool) -> String {
     let results: Vec<ResultJson> = done
         .iter()
         .map(|d| {
