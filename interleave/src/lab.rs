@@ -1,8 +1,8 @@
 //! What the simulators need beyond the kernel's own primitives: scheduling points on their own state, words to wait
 //! on, and a way to say that an invariant fell.
 
-use serde::{Deserialize, Serialize};
 use model::platform::Kernel;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A [`Kernel`] inside which interleavings are chosen by us.

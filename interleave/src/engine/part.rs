@@ -74,10 +74,6 @@ impl Exec {
             let op = &self.pending[actor];
             op.object == NO_OBJECT || op.kind == Kind::Flush
         });
-        Place {
-            runnable,
-            sleep: self.asleep(self.depth),
-            alone: alone.fold(0, |set, actor| set | 1 << actor),
-        }
+        Place { runnable, sleep: self.asleep(self.depth), alone: alone.fold(0, |set, actor| set | 1 << actor) }
     }
 }

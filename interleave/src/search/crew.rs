@@ -8,9 +8,7 @@ use super::segment::{Segment, Tally};
 use super::tree::{Id, Survey, Tree};
 use crate::engine::exec::{Exec, with};
 use crate::engine::part::Escape;
-use crate::explore::{
-    Config, End, Ended, Outcome, Program, Strategy, chooser, explore, failure_of, prepare, run_once,
-};
+use crate::explore::{Config, End, Ended, Outcome, Program, Strategy, chooser, explore, failure_of, prepare, run_once};
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
@@ -74,11 +72,7 @@ struct State {
 /// Searches like [`explore`], with the same outcome, by as many threads as `crew` has. Each of them makes its own
 /// program. Random strategies, which have no parts, run on one thread and are neither saved nor resumed; so does a
 /// search with a limit on executions, but for the saving.
-pub fn explore_split(
-    program: &(dyn Fn() -> Box<dyn Program> + Sync),
-    config: &Config,
-    crew: Crew<'_>,
-) -> Outcome {
+pub fn explore_split(program: &(dyn Fn() -> Box<dyn Program> + Sync), config: &Config, crew: Crew<'_>) -> Outcome {
     if !matches!(config.strategy, Strategy::Exhaustive { .. }) {
         return explore(program().as_ref(), config, crew.stop, None);
     }

@@ -88,12 +88,8 @@ impl Segment {
             children.push(Segment::below(frames));
         }
         rest_frames[at].skip(untried);
-        let rest = Segment {
-            frames: rest_frames,
-            own: self.own,
-            stop: self.stop,
-            tally: std::mem::take(&mut self.tally),
-        };
+        let rest =
+            Segment { frames: rest_frames, own: self.own, stop: self.stop, tally: std::mem::take(&mut self.tally) };
         Some(Fork { rest, children })
     }
 

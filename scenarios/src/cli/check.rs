@@ -189,7 +189,8 @@ fn run(
     if !exhaustive || !(long.is_asked_for() || progress.is_watched()) {
         let watch = progress.is_watched().then(|| {
             let (progress, name) = (Arc::clone(progress), job.name());
-            Box::new(move |stats: &interleave::Stats| progress.tell_count(&name, stats.executions)) as interleave::Progress
+            Box::new(move |stats: &interleave::Stats| progress.tell_count(&name, stats.executions))
+                as interleave::Progress
         });
         return check_scenario(job.scenario, job.design, options, stop, watch);
     }

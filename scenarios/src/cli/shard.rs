@@ -19,7 +19,7 @@ use std::time::Duration;
 
 /// Tasks that a search is cut into, if it is big enough. The same for any number of shards, so that it does not matter
 /// to the result how many there are.
-const TASKS: usize = 64;
+const TASKS: usize = 256;
 /// What a report says it is.
 pub(super) const FORMAT: &str = "svmlab-shard 1";
 
