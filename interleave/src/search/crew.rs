@@ -19,6 +19,9 @@ const TICK: Duration = Duration::from_millis(50);
 /// How often parts hand in how far they are.
 const HAND_IN: Duration = Duration::from_millis(200);
 
+/// Who is told something.
+pub type Told<'a, T> = &'a mut (dyn FnMut(&T) + 'a);
+
 /// Who explores, and who is told.
 pub struct Crew<'a> {
     /// Threads that explore.
@@ -28,9 +31,9 @@ pub struct Crew<'a> {
     /// Where to go on instead of at the beginning.
     pub resume: Option<Checkpoint>,
     /// Is given the state of the search this often, and at its end.
-    pub save: Option<(Duration, &'a mut (dyn FnMut(&Checkpoint) + 'a))>,
+    pub save: Option<(Duration, Told<'a, Checkpoint>)>,
     /// Is told how far the search is this often.
-    pub watch: Option<(Duration, &'a mut (dyn FnMut(&Survey) + 'a))>,
+    pub watch: Option<(Duration, Told<'a, Survey>)>,
     /// Splits at every opportunity, whether or not anybody is idle. For tests: the result is the same.
     pub eager: bool,
 }

@@ -43,7 +43,7 @@ enum State {
 #[derive(Serialize, Deserialize)]
 enum Child {
     At(Id),
-    Over(Tally),
+    Over(Box<Tally>),
     /// An earlier sibling ended the search.
     Dropped,
 }
@@ -155,7 +155,7 @@ impl Tree {
         };
         let Some(Node { state: State::Join { children, .. }, .. }) = self.nodes.get_mut(&parent) else { return };
         let fatal = tally.fatal;
-        children[nth] = Child::Over(tally);
+        children[nth] = Child::Over(Box::new(tally));
         if fatal {
             let later: Vec<Id> = children[nth + 1..]
                 .iter_mut()
@@ -179,7 +179,7 @@ impl Tree {
         }
         for child in std::mem::take(children) {
             if let Child::Over(tally) = child {
-                rest.absorb(tally);
+                rest.absorb(*tally);
             }
         }
         let mut rest = std::mem::replace(rest, Segment::whole());
@@ -233,7 +233,7 @@ impl Tree {
                     shares.push(match child {
                         Child::At(id) => self.add_up(*id, sum),
                         Child::Over(tally) => {
-                            sum.add(tally.clone());
+                            sum.add((**tally).clone());
                             1.0
                         }
                         Child::Dropped => 1.0,
