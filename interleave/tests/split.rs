@@ -1,6 +1,7 @@
 //! A search that is split, saved, resumed or planned is the search it was.
 
 mod micro;
+#[allow(dead_code)] // to make programs smaller is the differential test's
 mod random_program;
 
 use interleave::search::{Checkpoint, Crew, Plan, TaskEnd, explore_split};
