@@ -11,7 +11,7 @@
 //! **Why the split changes nothing.** In a depth-first search a place of the path grows new things to try only while
 //! what is below it is explored, and tries them in the order in which they came. So a child that is already wanted can
 //! be explored at once, beside the current one: what it starts from is settled. What it wants tried at places above is
-//! written down ([`Escape`](crate::engine::part::Escape)) and applied when everything before it in depth-first order has
+//! written down (an `Escape`) and applied when everything before it in depth-first order has
 //! been applied. The tree is that of one thread, whatever the threads do, and so are all counts; of several failures
 //! the first in depth-first order counts, and what is after it is dropped.
 //!

@@ -47,7 +47,7 @@ impl Tally {
 pub(super) struct Segment {
     /// The path up to and including the place where it leaves the previous one. Empty at the very beginning.
     pub(super) frames: Vec<Frame>,
-    /// See [`Part`](crate::engine::part::Part).
+    /// See `Part`.
     pub(super) own: usize,
     pub(super) stop: usize,
     pub(super) tally: Tally,
