@@ -5,6 +5,7 @@ use crate::engine::coroutine::{Actor, Resumed};
 use crate::engine::exec::{Exec, Fallen, Mode, Next, with};
 use crate::engine::frame::Frame;
 use crate::engine::op::{Kind, Op};
+use crate::engine::part::Part;
 use crate::engine::record::{Recorder, Timeline};
 use crate::engine::strategy::Chooser;
 use crate::lab::{Invariant, Violation};
@@ -140,7 +141,7 @@ impl Default for Limits {
 }
 
 /// How much was explored.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Stats {
     /// Executions, those cut short included.
     pub executions: u64,
@@ -188,7 +189,7 @@ pub struct Outcome {
 }
 
 /// A violation and the schedule that leads to it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Failure {
     /// What fell.
     pub violation: Violation,
@@ -253,11 +254,12 @@ pub(crate) enum Ended {
 /// Most events of an execution: a clock counts two for each event of an actor at most, its own and a release.
 const MOST_EVENTS: u32 = 30_000;
 
-fn prepare(config: &Config, chooser: Chooser) {
+pub(crate) fn prepare(config: &Config, chooser: Chooser) {
     with(|exec| {
         exec.frames.clear();
         exec.replayed = 0;
         exec.races = 0;
+        exec.part = Part::default();
         exec.chooser = chooser;
         exec.recorder = None;
         exec.planted = config.planted.iter().fold(0, |set, plant| set | 1 << *plant as u32);
@@ -270,6 +272,18 @@ fn prepare(config: &Config, chooser: Chooser) {
     });
 }
 
+/// What makes the choices of a search.
+pub(crate) fn chooser(strategy: &Strategy) -> Chooser {
+    match *strategy {
+        Strategy::Exhaustive { preemptions, reduction } => Chooser::Exhaustive {
+            reduce: reduction && preemptions.is_none(),
+            bound: preemptions.map(|n| n.min(u32::from(u16::MAX)) as u16),
+        },
+        Strategy::Random { seed } => Chooser::random(seed),
+        Strategy::Pct { seed, depth } => Chooser::pct(seed, depth),
+    }
+}
+
 /// Is told now and then how far a search is.
 pub type Progress = Box<dyn FnMut(&Stats)>;
 
@@ -280,14 +294,7 @@ pub fn explore(
     stop: Option<&AtomicBool>,
     mut progress: Option<Progress>,
 ) -> Outcome {
-    let chooser = match config.strategy {
-        Strategy::Exhaustive { preemptions, reduction } => Chooser::Exhaustive {
-            reduce: reduction && preemptions.is_none(),
-            bound: preemptions.map(|n| n.min(u32::from(u16::MAX)) as u16),
-        },
-        Strategy::Random { seed } => Chooser::random(seed),
-        Strategy::Pct { seed, depth } => Chooser::pct(seed, depth),
-    };
+    let chooser = chooser(&config.strategy);
     let exhaustive = matches!(chooser, Chooser::Exhaustive { .. });
     prepare(config, chooser);
     // Only a search learns: one execution, run again, has but a part of what was learned.
@@ -413,7 +420,7 @@ pub(crate) fn run_roughly(program: &dyn Program, config: &Config, wanted: Schedu
     }
 }
 
-fn failure_of(exec: &Exec, violation: Violation) -> Failure {
+pub(crate) fn failure_of(exec: &Exec, violation: Violation) -> Failure {
     let schedule = Schedule::of(&exec.frames[..exec.depth]);
     Failure {
         violation,
@@ -425,7 +432,7 @@ fn failure_of(exec: &Exec, violation: Violation) -> Failure {
 }
 
 /// One execution from setup to final check.
-fn run_once(program: &dyn Program) -> Ended {
+pub(crate) fn run_once(program: &dyn Program) -> Ended {
     let _quiet = Quiet::new();
     with(Exec::reset);
     let mut launch = Launch { actors: CREW.take() };

@@ -2,6 +2,7 @@
 //! on, and a way to say that an invariant fell.
 
 use model::platform::Kernel;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A [`Kernel`] inside which interleavings are chosen by us.
@@ -85,7 +86,7 @@ pub trait Visible: Sized {
 }
 
 /// An inclusive interval of whatever the object is indexed by (pages, frames).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Span {
     /// First element.
     pub first: u64,
@@ -140,11 +141,11 @@ pub trait Gate: Sized {
 
 /// A point in the running execution: the number of an event, from 1; 0 is the setup. Orders events of one execution
 /// only.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct Stamp(pub u32);
 
 /// The invariants, I1 to I12.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Invariant {
     /// Once the callback returned, no GPU access reaches the old pages.
     I1,
@@ -206,7 +207,7 @@ impl fmt::Display for Invariant {
 }
 
 /// An invariant that fell, and how: the fact that stood and the event that contradicts it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Violation {
     /// Which one.
     pub invariant: Invariant,

@@ -13,6 +13,7 @@ pub mod lockdep;
 pub mod on_loom;
 pub mod pack;
 mod panics;
+pub mod search;
 mod shrink;
 pub mod sim;
 pub mod sync;

@@ -6,8 +6,9 @@ use crate::token::Token;
 use crate::world::ScenarioProgram;
 use interleave::lab::Invariant;
 use interleave::lockdep::LockReport;
+use interleave::search::{Crew, explore_split};
 use interleave::trace::{TraceError, TraceFile};
-use interleave::{Config, End, Failure, Limits, Outcome, Progress, Shrunk, Stats, Strategy, Timeline};
+use interleave::{Config, End, Failure, Limits, Outcome, Program, Progress, Shrunk, Stats, Strategy, Timeline};
 use model::platform::Plant;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -128,6 +129,147 @@ pub struct TraceHeader {
     pub events: u32,
 }
 
+/// A scenario put to a design, with everything that decides the search.
+pub struct Question<'a> {
+    scenario: &'a Scenario,
+    design: Design,
+    /// The scenario's own first.
+    plants: Vec<Plant>,
+    asked: Explore,
+    minimise: bool,
+}
+
+/// The part of a checkpoint or a shard's report that says what is searched. Two searches with the same one are the same
+/// search, event by event.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SearchHeader {
+    /// Version of svmlab: another one may explore in another order.
+    pub svmlab: String,
+    /// Name of the scenario.
+    pub scenario: String,
+    /// The whole scenario file.
+    pub text: String,
+    /// Name of the design.
+    pub design: String,
+    /// Names of the bugs switched on.
+    pub plants: Vec<String>,
+    /// Bound on preemptions.
+    pub preemptions: Option<u32>,
+    /// Limit on executions.
+    pub executions: Option<u64>,
+    /// Free timer expiries.
+    pub timers: Option<u32>,
+    /// Free retries.
+    pub retries: Option<u32>,
+    /// Failures that each actor may meet.
+    pub failures: Option<u32>,
+    /// Limit on events.
+    pub events: u32,
+}
+
+impl<'a> Question<'a> {
+    /// `scenario` put to `design`.
+    pub fn new(scenario: &'a Scenario, design: Design, options: &CheckOptions) -> Self {
+        let plants = scenario.plants.iter().chain(&options.plants).copied().collect();
+        Question { scenario, design, plants, asked: merged(&scenario.explore, options), minimise: options.minimise }
+    }
+
+    /// The question of a report, put to the scenario in it.
+    ///
+    /// # Errors
+    /// It names a design or a plant that does not exist.
+    pub fn again(scenario: &'a Scenario, header: &SearchHeader) -> Result<Self, String> {
+        let design = Design::named(&header.design).ok_or_else(|| format!("no design is called {:?}", header.design))?;
+        let asked = Explore {
+            preemptions: header.preemptions,
+            executions: header.executions,
+            timers: header.timers,
+            retries: header.retries,
+            failures: header.failures,
+            events: Some(header.events),
+            ..Explore::default()
+        };
+        Ok(Question { scenario, design, plants: plants_named(&header.plants)?, asked, minimise: false })
+    }
+
+    /// How to search.
+    pub fn search(&self) -> Config {
+        let mut search = limits(&self.asked, &self.plants);
+        search.strategy = strategy(&self.asked);
+        search.limits.executions = self.asked.executions;
+        search
+    }
+
+    /// What is searched.
+    pub fn program(&self) -> ScenarioProgram {
+        ScenarioProgram::new(self.scenario, self.design)
+    }
+
+    /// Whom it is put to.
+    pub fn design(&self) -> Design {
+        self.design
+    }
+
+    /// Bugs that are switched on, the scenario's own first.
+    pub fn plants(&self) -> &[Plant] {
+        &self.plants
+    }
+
+    /// What names the search.
+    pub fn header(&self) -> SearchHeader {
+        SearchHeader {
+            svmlab: env!("CARGO_PKG_VERSION").to_owned(),
+            scenario: self.scenario.name.clone(),
+            text: self.scenario.source.text.to_string(),
+            design: self.design.name().to_owned(),
+            plants: self.plants.iter().map(|p| p.name().to_owned()).collect(),
+            preemptions: self.asked.preemptions,
+            executions: self.asked.executions,
+            timers: self.asked.timers,
+            retries: self.asked.retries,
+            failures: self.asked.failures,
+            events: self.asked.events.unwrap_or(EVENTS_PER_EXECUTION),
+        }
+    }
+
+    /// What a search of this came to, its failure made simple. `tell` hears of the executions that takes.
+    pub fn answer(&self, outcome: Outcome, stop: Option<&AtomicBool>, tell: &mut dyn FnMut(&Stats)) -> CheckResult {
+        let Outcome { stats, end, failure, predicted, .. } = outcome;
+        let verdict = match (failure, end) {
+            (Some(found), _) => CheckVerdict::Violated(Box::new(self.finding(&found, &stats, stop, tell))),
+            (None, end) if !predicted.is_empty() => CheckVerdict::Predicted { exhausted: end == End::Exhausted },
+            (None, End::Interrupted) => CheckVerdict::Interrupted,
+            (None, end) => CheckVerdict::Holds { exhausted: end == End::Exhausted },
+        };
+        CheckResult { verdict, predicted, stats, preemptions: self.asked.preemptions }
+    }
+
+    fn finding(
+        &self,
+        found: &Failure,
+        stats: &Stats,
+        stop: Option<&AtomicBool>,
+        tell: &mut dyn FnMut(&Stats),
+    ) -> Finding {
+        let Question { scenario, design, plants, asked, .. } = self;
+        let (program, base) = (self.program(), limits(asked, plants));
+        let Shrunk { failure, is_fewest, .. } = interleave::shrink_until(&program, &base, found, SHRINK_BUDGET, stop);
+        let timeline = interleave::replay(&program, &base, &failure.schedule).expect("a shrunk schedule fits");
+        let header = header(scenario, *design, plants, asked);
+        let trace = TraceFile::new(json(&header), &failure);
+        let own = &plants[scenario.plants.len()..];
+        let task = Task { scenario, design: *design, plants: own, explore: asked, failure: &failure };
+        let minimal = self.minimise.then(|| {
+            minimised(&task, stop, &mut |executions| {
+                tell(&Stats { executions: stats.executions + executions, ..*stats });
+            })
+        });
+        let token = Token::new(scenario, &header, &trace);
+        let switches_before_shrinking = found.context_switches;
+        Finding { failure, switches_before_shrinking, timeline, is_fewest, trace, token, minimal }
+    }
+}
+
 /// Searches `scenario` under `design` until something falls, everything is covered, or `stop` is set.
 pub fn check_scenario(
     scenario: &Scenario,
@@ -136,57 +278,39 @@ pub fn check_scenario(
     stop: &Arc<AtomicBool>,
     progress: Option<Progress>,
 ) -> CheckResult {
-    let program = ScenarioProgram::new(scenario, design);
-    let plants: Vec<Plant> = scenario.plants.iter().chain(&options.plants).copied().collect();
-    let asked = merged(&scenario.explore, options);
-    let base = limits(&asked, &plants);
-    let mut search = base.clone();
-    search.strategy = strategy(&asked);
-    search.limits.executions = asked.executions;
+    let question = Question::new(scenario, design, options);
     // the search and the minimisation after it tell the same listener
     let listener = progress.map(|listener| Rc::new(RefCell::new(listener)));
     let shared = listener.clone().map(|l| Box::new(move |stats: &Stats| (l.borrow_mut())(stats)) as Progress);
-    let Outcome { stats, end, failure, predicted, .. } = interleave::explore(&program, &search, Some(stop), shared);
-    let verdict = match (failure, end) {
-        (Some(found), _) => {
-            let switches = found.context_switches;
-            let Shrunk { failure, is_fewest, .. } =
-                interleave::shrink_until(&program, &base, &found, SHRINK_BUDGET, Some(stop));
-            let timeline = interleave::replay(&program, &base, &failure.schedule).expect("a shrunk schedule fits");
-            let header = header(scenario, design, &plants, &asked);
-            let trace = TraceFile::new(json(&header), &failure);
-            let task = Task { scenario, design, plants: &options.plants, explore: &asked, failure: &failure };
-            let minimal = options.minimise.then(|| {
-                minimised(&task, stop, &mut |executions| {
-                    if let Some(listener) = &listener {
-                        (listener.borrow_mut())(&Stats { executions: stats.executions + executions, ..stats });
-                    }
-                })
-            });
-            let token = Token::new(scenario, &header, &trace);
-            CheckVerdict::Violated(Box::new(Finding {
-                failure,
-                switches_before_shrinking: switches,
-                timeline,
-                is_fewest,
-                trace,
-                token,
-                minimal,
-            }))
+    let outcome = interleave::explore(&question.program(), &question.search(), Some(stop), shared);
+    question.answer(outcome, Some(stop), &mut |stats| {
+        if let Some(listener) = &listener {
+            (listener.borrow_mut())(stats);
         }
-        (None, end) if !predicted.is_empty() => CheckVerdict::Predicted { exhausted: end == End::Exhausted },
-        (None, End::Interrupted) => CheckVerdict::Interrupted,
-        (None, end) => CheckVerdict::Holds { exhausted: end == End::Exhausted },
-    };
-    CheckResult { verdict, predicted, stats, preemptions: asked.preemptions }
+    })
+}
+
+/// The same by a crew: over threads, saved now and then, from where it was saved.
+pub fn check_by_crew(question: &Question<'_>, crew: Crew<'_>) -> CheckResult {
+    let program = || Box::new(question.program()) as Box<dyn Program>;
+    let stop = crew.stop;
+    question.answer(explore_split(&program, &question.search(), crew), stop, &mut |_| ())
 }
 
 /// Makes the scenario of a finding smaller; `tell` hears how many executions that took so far.
-fn minimised(task: &Task<'_>, stop: &AtomicBool, tell: &mut dyn FnMut(u64)) -> Minimised {
-    let minimal = minimise(task, MINIMISE_BUDGET, Some(stop), tell);
+fn minimised(task: &Task<'_>, stop: Option<&AtomicBool>, tell: &mut dyn FnMut(u64)) -> Minimised {
+    let minimal = minimise(task, MINIMISE_BUDGET, stop, tell);
     let small = &minimal.scenario;
     let header = header(small, task.design, &small.plants, &small.explore);
     Minimised { trace: TraceFile::new(json(&header), &minimal.failure), minimal }
+}
+
+fn plants_named(names: &[String]) -> Result<Vec<Plant>, String> {
+    let named = |name: &String| {
+        let found = Plant::ALL.iter().copied().find(|p| p.name() == name);
+        found.ok_or_else(|| format!("no planted bug is called {name:?}"))
+    };
+    names.iter().map(named).collect()
 }
 
 /// Runs the execution that a trace file describes, and checks that it is the same, event by event.
@@ -199,17 +323,7 @@ pub fn replay_trace(trace: &TraceFile) -> Result<(Scenario, Design, Timeline), T
         serde_json::from_value(trace.header.clone()).map_err(|e| TraceError::new(2, format!("the header: {e}")))?;
     let design = Design::named(&header.design)
         .ok_or_else(|| TraceError::new(2, format!("no design is called {:?}", header.design)))?;
-    let plants = header
-        .plants
-        .iter()
-        .map(|name| {
-            Plant::ALL
-                .iter()
-                .copied()
-                .find(|p| p.name() == name)
-                .ok_or_else(|| TraceError::new(2, format!("no planted bug is called {name:?}")))
-        })
-        .collect::<Result<Vec<Plant>, TraceError>>()?;
+    let plants = plants_named(&header.plants).map_err(|what| TraceError::new(2, what))?;
     let scenario = parse(&header.path, &header.text)
         .map_err(|_| TraceError::new(2, "the scenario inside does not parse with this version"))?;
     let asked = Explore {

@@ -1,6 +1,8 @@
 //! Vector clocks: one lane an actor, the lane counts the actor's events and releases. Lanes are signed because that is
 //! what every x86-64 can compare eight at a time.
 
+use serde::{Deserialize, Serialize};
+
 /// Most actors of one execution, workers included.
 pub const MAX_ACTORS: usize = 16;
 
@@ -8,7 +10,7 @@ pub const MAX_ACTORS: usize = 16;
 pub(crate) type Actors = u32;
 
 /// What of every actor has happened before.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Clock([i16; MAX_ACTORS]);
 
 impl Clock {

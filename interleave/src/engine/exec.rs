@@ -7,6 +7,7 @@ use super::frame::Frame;
 use super::grace::Grace;
 use super::object::{NOBODY, Object, Past};
 use super::op::{Kind, NO_OBJECT, ObjectId, Op, dependent};
+use super::part::Part;
 use super::record::Recorder;
 use super::strategy::Chooser;
 use super::work::{Item, Queue};
@@ -80,6 +81,8 @@ pub(crate) struct Exec {
     pub(crate) replayed: usize,
     pub(crate) chooser: Chooser,
     pub(crate) races: u64,
+    /// Which part of the search this is.
+    pub(crate) part: Part,
     pub(crate) violation: Option<Violation>,
     pub(crate) recorder: Option<Recorder>,
     pub(crate) lockdep: Lockdep,
@@ -216,6 +219,7 @@ impl Exec {
             replayed: 0,
             chooser: Chooser::First,
             races: 0,
+            part: Part::default(),
             violation: None,
             recorder: None,
             lockdep: Lockdep::default(),

@@ -2,9 +2,10 @@
 
 use super::clock::{Actors, Clock};
 use super::op::{Kind, Op};
+use serde::{Deserialize, Serialize};
 
 /// See the module documentation.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(crate) struct Frame {
     /// Who goes here on the current path.
     pub(crate) actor: u8,
@@ -107,5 +108,44 @@ impl Frame {
             self.actor = (self.queue >> (4 * self.at)) as u8 & 15;
         }
         self.at < self.queued
+    }
+
+    /// Whether an execution that starts with one of `initials` here is explored anyway.
+    #[inline]
+    pub(crate) fn covers(&self, initials: Actors) -> bool {
+        initials & (self.wanted | self.sleep | self.done) != 0
+    }
+
+    /// How many actors are wanted here beyond the current one, and not tried yet.
+    pub(crate) fn untried(&self) -> u8 {
+        self.queued.saturating_sub(self.at + 1)
+    }
+
+    /// The place with the current actor (0) or the `nth` after it going, for a part of the search that has to try no
+    /// other.
+    pub(crate) fn only(&self, nth: u8) -> Frame {
+        let mut only = self.clone();
+        if nth > 0 {
+            only.skip(nth);
+        }
+        only.queued = only.at + 1;
+        only
+    }
+
+    /// Goes on to the `nth` actor after the current one; all between count as tried.
+    pub(crate) fn skip(&mut self, nth: u8) {
+        for _ in 0..nth {
+            // what the current actor does here is somebody else's to explore, all values of a choice included
+            self.op = Op::DONE;
+            self.advance();
+        }
+    }
+
+    /// How much of what is known to be wanted here is behind the current one, from 0 to 1, and how much the current one
+    /// is. Nothing but an estimate: more may be wanted yet.
+    pub(crate) fn shares(&self) -> (f64, f64) {
+        let values = if self.op.kind == Kind::Choose { self.op.arg() as f64 } else { 1.0 };
+        let whole = f64::from(self.queued.max(1)) * values;
+        ((f64::from(self.at) * values + f64::from(self.value)) / whole, 1.0 / whole)
     }
 }

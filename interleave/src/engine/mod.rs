@@ -8,6 +8,7 @@
 //! | `exec` | the running execution: arrival of operations, who goes next |
 //! | `enabled` | who can run |
 //! | `frame`, `reduce` | the path being explored, partial-order reduction |
+//! | `part` | what a part of a search that is split knows of the rest |
 //! | `strategy` | the other ways of choosing |
 //! | `liveness`, `wait_for`, `missed` | no progress, deadlocks; a deadlock in words, and what those that wait have missed |
 //! | `record` | an execution in words |
@@ -23,6 +24,7 @@ mod liveness;
 mod missed;
 pub(crate) mod object;
 pub(crate) mod op;
+pub(crate) mod part;
 pub(crate) mod record;
 mod reduce;
 pub(crate) mod strategy;

@@ -5,6 +5,7 @@
 //! many costs executions.
 
 use crate::lab::Span;
+use serde::{Deserialize, Serialize};
 
 /// Index of an object in the running execution.
 pub(crate) type ObjectId = u32;
@@ -13,7 +14,7 @@ pub(crate) type ObjectId = u32;
 pub(crate) const NO_OBJECT: ObjectId = u32::MAX;
 
 /// What an operation does to its object.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[repr(u8)]
 pub(crate) enum Kind {
     /// The actor has finished. Never enabled.
@@ -124,7 +125,7 @@ impl Kind {
 }
 
 /// A visible operation.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Op {
     pub(crate) kind: Kind,
     pub(crate) object: ObjectId,

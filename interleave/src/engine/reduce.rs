@@ -27,23 +27,14 @@ impl Exec {
             );
             return Some(actor);
         }
+        if depth == self.part.look {
+            self.part.seen = Some(self.place(runnable));
+            return None;
+        }
         if self.frames.len() <= depth {
             self.frames.push(Default::default());
         }
-        let mut sleep = 0;
-        if reduce && depth > 0 {
-            let before = &self.frames[depth - 1];
-            if !before.late {
-                let mut candidates = (before.sleep | before.done) & !(1 << before.actor);
-                while candidates != 0 {
-                    let other = candidates.trailing_zeros() as usize;
-                    candidates &= candidates - 1;
-                    if !dependent(&self.pending[other], &before.op) {
-                        sleep |= 1 << other;
-                    }
-                }
-            }
-        }
+        let sleep = if reduce { self.asleep(depth) } else { 0 };
         let available = runnable & !sleep;
         if available == 0 {
             return None;
@@ -72,6 +63,25 @@ impl Exec {
         Some(actor)
     }
 
+    /// Whose turn at `depth`, which the path has come to, a sibling looks after.
+    pub(super) fn asleep(&self, depth: usize) -> Actors {
+        let mut sleep = 0;
+        if depth > 0 {
+            let before = &self.frames[depth - 1];
+            if !before.late {
+                let mut candidates = (before.sleep | before.done) & !(1 << before.actor);
+                while candidates != 0 {
+                    let other = candidates.trailing_zeros() as usize;
+                    candidates &= candidates - 1;
+                    if !dependent(&self.pending[other], &before.op) {
+                        sleep |= 1 << other;
+                    }
+                }
+            }
+        }
+        sleep
+    }
+
     /// Actors whose next step depends on nothing.
     fn at_begin(&self) -> Actors {
         let not_begun = |actor: &usize| matches!(self.pending[*actor].kind, Kind::Begin | Kind::Choose);
@@ -81,7 +91,7 @@ impl Exec {
     /// Finds the next path; false when there is none.
     pub(crate) fn backtrack(&mut self) -> bool {
         let mut depth = self.depth;
-        while depth > 0 {
+        while depth > self.part.stop {
             depth -= 1;
             if self.frames[depth].advance() {
                 self.replayed = depth + 1;
@@ -196,9 +206,14 @@ impl Exec {
             return false;
         }
         let frame = &mut self.frames[earlier];
-        if initials & (frame.wanted | frame.sleep | frame.done) == 0 {
+        if !frame.covers(initials) {
             let first = initials.trailing_zeros() as u8;
-            frame.want(if initials & (1 << actor) != 0 { actor } else { first });
+            let first = if initials & (1 << actor) != 0 { actor } else { first };
+            if earlier < self.part.own {
+                self.part.escape(earlier as u32, initials, first);
+            } else {
+                frame.want(first);
+            }
         }
         true
     }

@@ -5,6 +5,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use model::platform::Plant;
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
 
 /// Explores the interleavings of a GPU shared-virtual-memory driver.
 ///
@@ -31,7 +33,10 @@ pub(super) enum Command {
     /// `svmlab replay` runs again, bit for bit. A token, short enough for a mail, does the same for everybody who has the
     /// scenario.
     #[command(after_help = EXIT_CODES)]
-    Check(CheckArgs),
+    Check(Box<CheckArgs>),
+    /// Puts the reports of shards together: one verdict, if they cover everything exactly once.
+    #[command(after_help = EXIT_CODES)]
+    Merge(MergeArgs),
     /// Runs the interleaving of a trace file or of a token again and tells it.
     ///
     /// A trace file holds its scenario. A token (two-holes:1yLs..., as `svmlab check` prints it) only names it: the
@@ -94,6 +99,68 @@ pub(super) struct CheckArgs {
     /// nothing about the results.
     #[arg(long, value_name = "N")]
     pub(super) jobs: Option<std::num::NonZeroUsize>,
+    /// How many threads explore each scenario. Changes nothing about the results.
+    #[arg(long, value_name = "N", default_value = "1", help_heading = "Long searches")]
+    pub(super) threads: std::num::NonZeroUsize,
+    /// Saves the state of each search in a file in DIR now and then, on Ctrl-C and at its end.
+    #[arg(long, value_name = "DIR", help_heading = "Long searches")]
+    pub(super) checkpoint: Option<PathBuf>,
+    /// How often it is saved.
+    #[arg(long, value_name = "SECONDS", default_value = "5", help_heading = "Long searches")]
+    #[arg(value_parser = seconds)]
+    pub(super) checkpoint_every: Duration,
+    /// Goes on where the checkpoints in DIR are, and saves there. The result is that of a search that was never
+    /// interrupted. A search that has no checkpoint there begins.
+    #[arg(long, value_name = "DIR", conflicts_with = "checkpoint", help_heading = "Long searches")]
+    pub(super) resume: Option<PathBuf>,
+    /// Explores part I of N (from 1) of one scenario under one design, and writes a report for `svmlab merge`; exit
+    /// code 0 whatever is found. If the report is there already, goes on with the tasks it lacks.
+    #[arg(long, value_name = "I/N", conflicts_with_all = ["checkpoint", "resume"], help_heading = "Long searches")]
+    pub(super) shard: Option<Shard>,
+    /// Where a shard writes its report.
+    #[arg(long, value_name = "DIR", default_value = "shards", help_heading = "Long searches")]
+    pub(super) reports: PathBuf,
+    /// Prints JSON; with --full, timelines too.
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Tells every operation, with its place in the code.
+    #[arg(long)]
+    pub(super) full: bool,
+}
+
+/// See [`CheckArgs::shard`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Shard {
+    /// From 1.
+    pub(super) number: usize,
+    pub(super) of: usize,
+}
+
+impl FromStr for Shard {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+        match parts {
+            Some((number, of)) if (1..=of).contains(&number) => Ok(Shard { number, of }),
+            _ => Err(String::from("expected I/N with I from 1 to N, as in 3/8")),
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.parse().ok().and_then(|s| Duration::try_from_secs_f64(s).ok());
+    number.ok_or_else(|| String::from("expected a number of seconds, as in 5 or 0.5"))
+}
+
+/// See [`Command::Merge`].
+#[derive(Args, Debug)]
+pub(super) struct MergeArgs {
+    /// Reports that `svmlab check --shard` has written.
+    #[arg(value_name = "REPORT", required = true)]
+    pub(super) reports: Vec<PathBuf>,
+    /// Where the trace of a violation is saved.
+    #[arg(long, value_name = "DIR", default_value = "traces")]
+    pub(super) traces: PathBuf,
     /// Prints JSON; with --full, timelines too.
     #[arg(long)]
     pub(super) json: bool,

@@ -1,6 +1,7 @@
 //! `svmlab check`: scenarios to designs, verdicts to the reader, traces to files.
 
 use super::args::{CheckArgs, EngineArg};
+use super::long::Long;
 use super::progress::Progress;
 use super::select::select;
 use super::terminal::Terminal;
@@ -8,14 +9,17 @@ use super::{BadInput, FINE, INTERRUPTED, VIOLATION};
 use crate::lang::{Answer, Design, Scenario};
 use crate::minimise::Minimal;
 use crate::report::{Page, ResultJson, Row, Story, story, summary};
-use crate::run::{CheckOptions, CheckResult, CheckVerdict, Finding, Minimised, check_scenario};
-use interleave::Stats;
+use crate::run::{
+    CheckOptions, CheckResult, CheckVerdict, Finding, Minimised, Question, check_by_crew, check_scenario,
+};
+use interleave::search::Crew;
+use interleave::{Stats, Strategy};
 use model::platform::Plant;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The scenario whose race is told when the whole corpus is checked: the one the README speaks of.
 const EXAMPLE: &str = "set-attr-vs-partial-munmap";
@@ -37,19 +41,19 @@ impl Job<'_> {
 }
 
 /// A job with what came of it.
-struct Done<'a> {
-    job: Job<'a>,
-    result: Option<CheckResult>,
+pub(super) struct Done<'a> {
+    pub(super) job: Job<'a>,
+    pub(super) result: Option<CheckResult>,
     /// None: there is nothing to compare, or nothing to compare with.
-    as_expected: Option<bool>,
+    pub(super) as_expected: Option<bool>,
     /// Where the finding was saved.
-    saved: Option<Saved>,
+    pub(super) saved: Option<Saved>,
     /// Whether the story was told already.
-    told: bool,
+    pub(super) told: bool,
 }
 
 /// Paths of what was saved of a finding.
-struct Saved {
+pub(super) struct Saved {
     trace: String,
     /// Of the scenario made smaller: its text and its trace.
     minimal: Option<(String, String)>,
@@ -68,13 +72,14 @@ pub(super) fn check(args: &CheckArgs, terminal: &Terminal, stop: &Arc<AtomicBool
         minimise: args.minimise,
     };
     let jobs = jobs(&scenarios, &args.design);
+    let long = Long::new(args, &jobs, &options)?;
     let progress = Arc::new(Progress::new(terminal, jobs.len()));
     let page = terminal.page(args.full);
     let began = Instant::now();
 
     let mut done: Vec<Done<'_>> = Vec::new();
     let mut trouble: Option<BadInput> = None;
-    let search = |job: &Job<'_>| run(job, &options, stop, &progress);
+    let search = |i: usize, job: &Job<'_>| run_long(i, job, &options, &long, stop, &progress);
     run_in_order(&jobs, args.workers(), stop, &progress, search, |job, result| {
         progress.clear();
         let mut one = Done { as_expected: None, saved: None, told: false, result, job };
@@ -108,7 +113,7 @@ pub(super) fn check(args: &CheckArgs, terminal: &Terminal, stop: &Arc<AtomicBool
     if terminal.is_watched() {
         terminal.complain(&format!("{:.1} s\n", began.elapsed().as_secs_f64()));
     }
-    match trouble {
+    match trouble.or_else(|| long.trouble()) {
         Some(why) => Err(why),
         None => Ok(exit_code(&done, !args.design.is_empty() || !args.plant.is_empty(), stop)),
     }
@@ -166,7 +171,7 @@ pub(super) fn run_in_order<'a, R: Send>(
     workers: usize,
     stop: &AtomicBool,
     progress: &Progress,
-    run: impl Fn(&Job<'a>) -> R + Sync,
+    run: impl Fn(usize, &Job<'a>) -> R + Sync,
     mut finished: impl FnMut(Job<'a>, Option<R>),
 ) {
     let next = AtomicUsize::new(0);
@@ -178,7 +183,7 @@ pub(super) fn run_in_order<'a, R: Send>(
                 while let Some((i, job)) =
                     Some(next.fetch_add(1, Ordering::SeqCst)).and_then(|i| Some((i, jobs.get(i)?)))
                 {
-                    let result = (!stop.load(Ordering::SeqCst)).then(|| run(job));
+                    let result = (!stop.load(Ordering::SeqCst)).then(|| run(i, job));
                     progress.done(&job.name());
                     if sender.send((i, result)).is_err() {
                         return;
@@ -208,13 +213,41 @@ pub(super) fn run(
 ) -> CheckResult {
     let watch = progress.is_watched().then(|| {
         let (progress, name) = (Arc::clone(progress), job.name());
-        Box::new(move |stats: &Stats| progress.tell(&name, stats.executions)) as Box<dyn FnMut(&Stats)>
+        Box::new(move |stats: &Stats| progress.tell_count(&name, stats.executions)) as Box<dyn FnMut(&Stats)>
     });
     check_scenario(job.scenario, job.design, options, stop, watch)
 }
 
+/// The same, over threads and in parts when that is asked for.
+fn run_long(
+    nth: usize,
+    job: &Job<'_>,
+    options: &CheckOptions,
+    long: &Long,
+    stop: &Arc<AtomicBool>,
+    progress: &Arc<Progress>,
+) -> CheckResult {
+    let question = Question::new(job.scenario, job.design, options);
+    let exhaustive = matches!(question.search().strategy, Strategy::Exhaustive { .. });
+    if !exhaustive || !(long.is_asked_for() || progress.is_watched()) {
+        return run(job, options, stop, progress);
+    }
+    let name = job.name();
+    let mut watch = |survey: &_| progress.tell(&name, survey);
+    let mut save = |checkpoint: &_| long.save(nth, checkpoint);
+    let crew = Crew {
+        threads: long.threads(),
+        stop: Some(stop),
+        resume: long.resume(nth),
+        save: long.pace().map(|pace| (pace, &mut save as &mut dyn FnMut(&_))),
+        watch: progress.is_watched().then_some((Duration::from_millis(200), &mut watch as &mut dyn FnMut(&_))),
+        eager: false,
+    };
+    check_by_crew(&question, crew)
+}
+
 /// Writes the trace of a finding, and what it was made smaller to.
-fn save(dir: &Path, job: &Job<'_>, plants: &[Plant], finding: &Finding) -> Result<Saved, BadInput> {
+pub(super) fn save(dir: &Path, job: &Job<'_>, plants: &[Plant], finding: &Finding) -> Result<Saved, BadInput> {
     let mut name = format!("{}.{}", job.scenario.name, job.design);
     for plant in plants {
         name += &format!(".{}", plant.name());
@@ -263,7 +296,7 @@ fn predictions(job: &Job<'_>, result: &CheckResult) -> String {
     out
 }
 
-fn tell(done: &Done<'_>, result: &CheckResult, finding: &Finding, plants: &[Plant], page: &Page) -> String {
+pub(super) fn tell(done: &Done<'_>, result: &CheckResult, finding: &Finding, plants: &[Plant], page: &Page) -> String {
     let job = &done.job;
     let mut found =
         format!("in execution {}, with {}", result.stats.executions, switches(finding.switches_before_shrinking));
@@ -326,7 +359,7 @@ fn reduced(name: &str, minimal: &Minimal) -> String {
     format!("from {name}: {}{end}", parts.join(", "))
 }
 
-fn table(done: &[Done<'_>], page: &Page) -> String {
+pub(super) fn table(done: &[Done<'_>], page: &Page) -> String {
     let rows: Vec<Row<'_>> = done
         .iter()
         .map(|d| Row {
@@ -352,7 +385,7 @@ fn table(done: &[Done<'_>], page: &Page) -> String {
     out
 }
 
-fn json(done: &[Done<'_>], full: bool) -> String {
+pub(super) fn json(done: &[Done<'_>], full: bool) -> String {
     let results: Vec<ResultJson> = done
         .iter()
         .map(|d| {

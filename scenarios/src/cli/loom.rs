@@ -37,14 +37,14 @@ pub(super) fn check(args: &CheckArgs, terminal: &Terminal, stop: &Arc<AtomicBool
     let jobs = jobs(&scenarios, &args.design);
     let progress = Arc::new(Progress::new(terminal, jobs.len()));
 
-    let ask = |job: &Job<'_>| {
+    let ask = |_: usize, job: &Job<'_>| {
         let ours = run(job, &options, stop, &progress);
         let question = LoomQuestion { scenario: job.scenario, design: job.design, plants: &args.plant, bounds };
         tracing::info!("{}: our engine is done, loom begins", job.name());
         let (told, name) = (Arc::clone(&progress), job.name());
         let loom = ask_loom(&question, stop, move |executions| {
             if told.is_watched() {
-                told.tell(&name, executions);
+                told.tell_count(&name, executions);
             }
         });
         let agreement = compare(&ours, &loom);

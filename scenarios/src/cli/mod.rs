@@ -7,10 +7,13 @@ mod args;
 mod check;
 mod corpus;
 mod list;
+mod long;
 mod loom;
+mod merge;
 mod progress;
 mod replay;
 mod select;
+mod shard;
 mod terminal;
 
 pub use args::command;
@@ -51,8 +54,12 @@ pub fn main() -> ExitCode {
         None => Ok(list::welcome(&terminal)),
         Some(Command::Check(args)) => {
             on_interrupt(&stop);
-            check::check(args, &terminal, &stop)
+            match args.shard {
+                Some(shard) => shard::explore(args, shard, &terminal, &stop),
+                None => check::check(args, &terminal, &stop),
+            }
         }
+        Some(Command::Merge(args)) => merge::merge(args, &terminal),
         Some(Command::Replay(args)) => replay::replay(args, &terminal),
         Some(Command::List(args)) => list::list(args, &terminal),
         Some(Command::Show(args)) => list::show(args, &terminal),

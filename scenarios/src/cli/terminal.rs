@@ -38,6 +38,10 @@ impl Terminal {
     pub(super) fn is_watched(&self) -> bool {
         self.err_is_terminal
     }
+    /// Columns for the progress line.
+    pub(super) fn line_width(&self) -> usize {
+        self.columns().unwrap_or(120)
+    }
     /// What the terminal says, through `COLUMNS`.
     fn columns(&self) -> Option<usize> {
         std::env::var("COLUMNS").ok()?.parse().ok()
