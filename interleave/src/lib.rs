@@ -11,6 +11,7 @@ mod explore;
 pub mod lab;
 pub mod on_loom;
 mod panics;
+pub mod selftest;
 mod shrink;
 pub mod sim;
 pub mod trace;

@@ -422,9 +422,10 @@ impl Exec {
         frame.late = late;
         frame.unqueued = false;
         frame.preemptions = preemptions;
-        if op.kind == Kind::Choose
-            && let Some(value) = self.chooser.value(op.arg() as u8)
-        {
+        if op.kind != Kind::Choose {
+            // Left from an earlier execution, where a random search had a choice here.
+            frame.value = 0;
+        } else if let Some(value) = self.chooser.value(op.arg() as u8) {
             frame.value = value;
         }
         let value = frame.value;
