@@ -10,6 +10,7 @@ mod list;
 mod progress;
 mod replay;
 mod select;
+mod selftest;
 mod terminal;
 
 pub use args::command;
@@ -55,6 +56,10 @@ pub fn main() -> ExitCode {
         Some(Command::Replay(args)) => replay::replay(args, &terminal),
         Some(Command::List(args)) => list::list(args, &terminal),
         Some(Command::Show(args)) => list::show(args, &terminal),
+        Some(Command::Selftest(args)) => {
+            on_interrupt(&stop);
+            Ok(selftest::selftest(args, &terminal, &stop))
+        }
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -17,8 +17,8 @@ pub(super) struct Progress {
 struct State {
     done: usize,
     total: usize,
-    /// Executions of what runs, by the name shown.
-    running: BTreeMap<String, u64>,
+    /// Executions of what runs, by the name shown; None where the name says it all.
+    running: BTreeMap<String, Option<u64>>,
     shown: Option<Instant>,
     length: usize,
 }
@@ -37,7 +37,7 @@ impl Progress {
     /// `name` has explored so many executions.
     pub(super) fn tell(&self, name: &str, executions: u64) {
         self.change(|state| {
-            state.running.insert(name.to_owned(), executions);
+            state.running.insert(name.to_owned(), Some(executions));
         });
     }
 
@@ -49,13 +49,23 @@ impl Progress {
         });
     }
 
+    /// `done` are done; `what` says more about them.
+    pub(super) fn so_many(&self, done: usize, what: &str) {
+        self.change(|state| {
+            state.done = done;
+            state.running.clear();
+            state.running.insert(what.to_owned(), None);
+        });
+    }
+
     fn change(&self, change: impl FnOnce(&mut State)) {
         // a thread that panicked elsewhere is no reason to stop telling
         let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
         change(&mut state);
         if self.watched && state.shown.is_none_or(|at| at.elapsed() >= PACE) {
             state.shown = Some(Instant::now());
-            let running: Vec<String> = state.running.iter().map(|(name, n)| format!("{name} {n}")).collect();
+            let told = |(name, n): (&String, &Option<u64>)| n.map_or_else(|| name.clone(), |n| format!("{name} {n}"));
+            let running: Vec<String> = state.running.iter().map(told).collect();
             let line = format!("{} of {} done  {}", state.done, state.total, running.join(", "));
             let line: String = line.chars().take(100).collect();
             let length = line.chars().count();
