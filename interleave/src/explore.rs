@@ -234,6 +234,7 @@ fn prepare(config: &Config, chooser: Chooser) {
         exec.frames.clear();
         exec.replayed = 0;
         exec.races = 0;
+        exec.plan.clear();
         exec.chooser = chooser;
         exec.recorder = None;
         exec.planted = config.planted.iter().fold(0, |set, plant| set | 1 << *plant as u32);

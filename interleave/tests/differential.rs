@@ -53,7 +53,10 @@ fn the_reduced_search_finds_what_the_unreduced_one_finds() {
         );
     }
     let total = report.total();
-    println!("{total:?}\n{:?}", report.operations);
+    for tally in report.flavours.iter().chain([&total]) {
+        println!("{tally:?} {:.4}", tally.excess());
+    }
+    println!("{:?}", report.operations);
     assert_eq!(report.programs, wanted);
     if wanted < 600 {
         return;

@@ -71,6 +71,24 @@ impl Object {
         }
     }
 
+    /// Whether `op` could go ahead if this were the word.
+    pub(crate) fn word_allows(&self, op: &Op, word: u64) -> bool {
+        match op.kind {
+            Kind::WaitWhile => word != op.arg(),
+            Kind::WaitUntil => word == op.arg(),
+            _ => true,
+        }
+    }
+
+    /// Whether `actor` itself holds what it wants.
+    pub(crate) fn is_held_against(&self, op: &Op, actor: u8) -> bool {
+        match op.kind {
+            Kind::Lock | Kind::SpinLock | Kind::ReadLock => self.owner == actor,
+            Kind::WriteLock => self.owner == actor || self.reader_set & (1 << actor) != 0,
+            _ => false,
+        }
+    }
+
     /// Joins into `clock` everything that happens before `op` because of this object. Spans are walked by the caller.
     #[inline]
     pub(crate) fn order_before(&self, op: &Op, clock: &mut Clock) {
