@@ -48,7 +48,9 @@ impl Exec {
         if available == 0 {
             return None;
         }
-        let stay = if depth == 0 { None } else { Some(self.frames[depth - 1].actor) };
+        // Who has only begun has nothing that others are to wait for.
+        let before = self.frames[..depth].last();
+        let stay = before.filter(|f| f.op.kind != Kind::Begin || bound.is_some()).map(|f| f.actor);
         let begins = if bound.is_some() { 0 } else { available & self.at_begin() };
         // Straight to what the place before was wanted for: on other ways all may be asleep.
         let planned = self.plan.pop().filter(|actor| available & (1 << actor) != 0);
