@@ -12,6 +12,12 @@ fn programs(default: u64) -> u64 {
     given.map_or(default, |text| text.parse().expect("SVMLAB_FUZZ_PROGRAMS is a number of programs"))
 }
 
+/// `SVMLAB_FUZZ_FLAVOUR`, likewise: one of them, for what is rare in the others.
+fn flavours() -> Vec<Flavour> {
+    let given = std::env::var("SVMLAB_FUZZ_FLAVOUR").ok();
+    given.map_or(Flavour::ALL.to_vec(), |name| vec![name.parse().expect("SVMLAB_FUZZ_FLAVOUR is a flavour")])
+}
+
 fn report(options: &Options) -> Report {
     run(options, &AtomicBool::new(false), |_| {})
 }
@@ -45,7 +51,7 @@ const OPERATIONS: [&str; 21] = [
 #[test]
 fn the_reduced_search_finds_what_the_unreduced_one_finds() {
     let wanted = programs(600);
-    let report = report(&Options { programs: wanted, ..Options::default() });
+    let report = report(&Options { programs: wanted, flavours: flavours(), ..Options::default() });
     if let Some(it) = &report.difference {
         panic!(
             "{} {}: {}\n{}\nsmallest: {}\n{}",
@@ -58,7 +64,7 @@ fn the_reduced_search_finds_what_the_unreduced_one_finds() {
     }
     println!("{:?}", report.operations);
     assert_eq!(report.programs, wanted);
-    if wanted < 600 {
+    if wanted < 600 || flavours().len() == 1 {
         return;
     }
     // Differences that cannot occur are not worth anything.
@@ -80,7 +86,7 @@ fn the_reduced_search_finds_what_the_unreduced_one_finds() {
     assert!(report.queued_writers * 40 >= wanted, "a writer queues in {} of {wanted} programs", report.queued_writers);
     assert!(report.recursive * 100 >= wanted, "{} of {wanted} programs take a lock twice", report.recursive);
     assert!(total.failing * 10 < 9 * wanted, "{} of {wanted} fail: that says little", total.failing);
-    assert!(total.executions <= total.classes + total.classes / 10, "{total:?}");
+    assert!(total.executions <= total.classes + total.classes / 50, "{total:?}");
 }
 
 #[test]
@@ -109,6 +115,7 @@ fn programs_that_once_made_a_difference_make_none() {
     let program = |threads: &[&[Stmt]], items: [&[Stmt]; 4], free_timers, free_retries| RandomProgram {
         threads: threads.iter().map(|body| body.to_vec()).collect(),
         items: items.iter().map(|body| body.to_vec()).collect(),
+        delayed: [false, true, false, true],
         free_timers,
         free_retries,
         failures: 0,

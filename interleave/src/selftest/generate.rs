@@ -10,8 +10,10 @@ use std::fmt;
 pub struct RandomProgram {
     /// By thread.
     pub threads: Vec<Vec<Stmt>>,
-    /// By work item: 0 and 1 on an unbound queue, 2 and 3 on an ordered one; 1 and 3 are delayed.
+    /// By work item: 0 and 1 on an unbound queue, 2 and 3 on an ordered one.
     pub items: Vec<Vec<Stmt>>,
+    /// By work item: whether it has a timer.
+    pub delayed: [bool; 4],
     /// [`Config::free_timers`](crate::Config::free_timers).
     pub free_timers: u32,
     /// [`Config::free_retries`](crate::Config::free_retries).
@@ -43,7 +45,7 @@ impl fmt::Display for RandomProgram {
         }
         for (i, body) in self.items.iter().enumerate().filter(|_| self.uses_work()) {
             let queue = if i < 2 { "unbound_wq" } else { "ordered_wq" };
-            let delayed = if i % 2 == 1 { ", delayed" } else { "" };
+            let delayed = if self.delayed[i] { ", delayed" } else { "" };
             writeln!(f, "  item{i} ({queue}{delayed}): {}", told(body))?;
         }
         let Self { free_timers, free_retries, failures, .. } = self;
@@ -64,19 +66,21 @@ impl RandomProgram {
         let mut dice = Dice::new(seed);
         let threads = 2 + dice.below(2 + u64::from(flavour != Flavour::Work));
         let most = match threads {
+            2 if flavour == Flavour::Work => 4,
             2 => 6,
-            3 => 4,
+            3 if flavour != Flavour::Work => 4,
             _ => 3,
         };
         let threads = (0..threads).map(|_| body(&mut dice, flavour, most)).collect();
         let item = |item| {
             dice.body = Some(item);
-            body(&mut dice, flavour, 3)
+            body(&mut dice, flavour, if flavour == Flavour::Work { 2 } else { 3 })
         };
         let items = (0..ITEMS).map(item).collect();
         RandomProgram {
             threads,
             items,
+            delayed: std::array::from_fn(|_| dice.coin()),
             free_timers: dice.below(3) as u32,
             free_retries: dice.below(2) as u32,
             failures: dice.below(3) as u32,
@@ -144,6 +148,9 @@ impl RandomProgram {
                     }
                 });
             }
+        }
+        for item in 0..self.delayed.len() {
+            with(&|less| less.delayed[item] = false);
         }
         with(&|less| less.free_timers = 0);
         with(&|less| less.free_retries = 0);

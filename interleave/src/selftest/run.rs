@@ -69,7 +69,7 @@ impl World {
             queues.push(Sim::alloc_workqueue("ordered_wq", QueueKind::Ordered).unwrap());
             for item in 0..ITEMS {
                 let queue = &queues[usize::from(item / 2)];
-                items.push(if item % 2 == 0 {
+                items.push(if !program.delayed[usize::from(item)] {
                     Item::Plain(queue.work(ClientId(u32::from(item)), WorkFunc::Gc).unwrap())
                 } else {
                     Item::Delayed(queue.delayed_work(ClientId(u32::from(item)), WorkFunc::Restore).unwrap())

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// Mutexes 0 and 1; rwsems 0 and 1.
 pub(super) const LOCKS: u8 = 2;
-/// Work items: 0 and 1 on an unbound queue, 2 and 3 on an ordered one; 1 and 3 are delayed.
+/// Work items: 0 and 1 on an unbound queue, 2 and 3 on an ordered one.
 pub(super) const ITEMS: u8 = 4;
 
 /// One statement of a random program.
@@ -114,7 +114,7 @@ pub(super) const DRAWN: &[(Group, u64, Draw)] = &[
     (Group::Spans, 1, |d| Some(span(d, Stmt::Invalidate))),
     (Group::Work, 4, |d| d.item().map(Stmt::Queue)),
     (Group::Work, 3, |d| d.item().map(Stmt::Flush)),
-    (Group::Work, 2, |d| d.item().map(Stmt::Cancel)),
+    (Group::Work, 3, |d| d.item().map(Stmt::Cancel)),
     (Group::Work, 1, |d| d.in_thread().then(|| Stmt::FlushQueue(d.coin()))),
     (Group::Chance, 1, |d| Some(Stmt::Choose(2 + d.of(2)))),
     (Group::Chance, 2, |_| Some(Stmt::Allocate)),
