@@ -260,6 +260,7 @@ pub(crate) fn prepare(config: &Config, chooser: Chooser) {
         exec.replayed = 0;
         exec.races = 0;
         exec.part = Part::default();
+        exec.plan.clear();
         exec.chooser = chooser;
         exec.recorder = None;
         exec.planted = config.planted.iter().fold(0, |set, plant| set | 1 << *plant as u32);

@@ -14,6 +14,7 @@ pub mod on_loom;
 pub mod pack;
 mod panics;
 pub mod search;
+pub mod selftest;
 mod shrink;
 pub mod sim;
 pub mod sync;

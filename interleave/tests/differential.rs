@@ -1,167 +1,180 @@
 //! The reduction loses nothing: on random programs, the reduced and the unreduced search find the same happens-before
-//! classes, the same verdicts, and the same things seen by the actors.
+//! classes, the same verdicts, and the same things seen by the actors. More of it: `svmlab selftest engine`.
 
-mod random_program;
+use interleave::selftest::{Flavour, MOST_EXECUTIONS, Observed, Options, RandomProgram, Report, Stmt, compare, run};
+use interleave::{End, Strategy, explore, replay, shrink};
+use std::num::NonZeroUsize;
+use std::sync::atomic::AtomicBool;
 
-use interleave::{Config, End, Outcome, Strategy, explore, replay, shrink};
-use random_program::{Flavour, Observed, Random};
-use std::collections::BTreeSet;
-
-/// Programs whose unreduced search is longer are left out: there are enough others.
-const MOST_EXECUTIONS: u64 = 12_000;
-
-/// What a search has found.
-struct Found {
-    outcome: Outcome,
-    outcomes: BTreeSet<Vec<Vec<u64>>>,
+/// `SVMLAB_FUZZ_PROGRAMS` from the environment, for the list of mutants: it wants to be quick.
+fn programs(default: u64) -> u64 {
+    let given = std::env::var("SVMLAB_FUZZ_PROGRAMS").ok();
+    given.map_or(default, |text| text.parse().expect("SVMLAB_FUZZ_PROGRAMS is a number of programs"))
 }
 
-fn search(program: &Random, reduction: bool) -> Found {
-    search_with(program, Strategy::Exhaustive { preemptions: None, reduction }, MOST_EXECUTIONS)
+/// `SVMLAB_FUZZ_FLAVOUR`, likewise: one of them, for what is rare in the others.
+fn flavours() -> Vec<Flavour> {
+    let given = std::env::var("SVMLAB_FUZZ_FLAVOUR").ok();
+    given.map_or(Flavour::ALL.to_vec(), |name| vec![name.parse().expect("SVMLAB_FUZZ_FLAVOUR is a flavour")])
 }
 
-fn search_with(program: &Random, strategy: Strategy, executions: u64) -> Found {
-    let observed = Observed::new(program);
-    let config = config(program, strategy, executions);
-    let outcome = explore(&observed, &config, None, None);
-    let outcomes = observed.outcomes.take();
-    Found { outcome, outcomes }
+fn report(options: &Options) -> Report {
+    run(options, &AtomicBool::new(false), |_| {})
 }
 
-fn config(program: &Random, strategy: Strategy, executions: u64) -> Config {
-    let mut config = Config {
-        strategy,
-        free_timers: program.free_timers,
-        free_retries: program.free_retries,
-        count_distinct: true,
-        keep_going: program.runs_to_the_end,
-        ..Config::default()
-    };
-    config.limits.executions = Some(executions);
-    config
-}
+/// Every operation that the engine has. One that is not listed here has to be added, and to the statements of
+/// `interleave::selftest` too.
+const OPERATIONS: [&str; 21] = [
+    "Begin",
+    "CancelEnd",
+    "Choose",
+    "Flush",
+    "Instance",
+    "Invalidate",
+    "Load",
+    "Lock",
+    "Queue",
+    "Read",
+    "ReadLock",
+    "Retry",
+    "SpinLock",
+    "Store",
+    "Unqueue",
+    "WaitUntil",
+    "WaitWhile",
+    "WorkStart",
+    "Write",
+    "WriteLock",
+    "WriteQueue",
+];
 
-/// What is wrong with the reduced search; None when it agrees, or when the program is too big to know.
-fn difference(program: &Random) -> Option<String> {
-    compare(program).and_then(|compared| compared.verdict.err())
-}
-
-struct Compared {
-    /// With reduction.
-    executions: u64,
-    classes: u64,
-    /// Whether some execution violates something.
-    fails: bool,
-    verdict: Result<(), String>,
-}
-
-/// None when the program is too big.
-fn compare(program: &Random) -> Option<Compared> {
-    let full = search(program, false);
-    if full.outcome.end == End::LimitReached {
-        return None;
-    }
-    let reduced = search(program, true);
-    let (a, b) = (&full.outcome, &reduced.outcome);
-    let told = |o: &Outcome| o.failure.as_ref().map_or(String::from("nothing"), |f| f.violation.what.clone());
-    let verdict = if a.failure.is_some() != b.failure.is_some() {
-        Err(format!("the verdicts differ: unreduced {}, reduced {}", told(a), told(b)))
-    } else if b.end == End::LimitReached {
-        Err(format!("{} executions unreduced, more than that reduced", a.stats.executions))
-    } else if !program.runs_to_the_end && a.failure.is_some() {
-        // A violation in the middle ends both searches at the first.
-        Ok(())
-    } else if a.classes != b.classes {
-        let missing = a.classes.iter().filter(|class| !b.classes.contains(class)).count();
-        let extra = b.classes.iter().filter(|class| !a.classes.contains(class)).count();
-        Err(format!("of {} classes the reduced search misses {missing} and has {extra} others", a.classes.len()))
-    } else if full.outcomes != reduced.outcomes {
-        Err(format!(
-            "the actors can see {} different things, in the reduced search {}",
-            full.outcomes.len(),
-            reduced.outcomes.len()
-        ))
-    } else {
-        Ok(())
-    };
-    let (executions, classes, fails) = (b.stats.executions, a.stats.distinct, a.failure.is_some());
-    Some(Compared { executions, classes, fails, verdict })
-}
-
-/// The smallest program that still shows a difference.
-fn smallest(program: &Random) -> Random {
-    let mut best = program.clone();
-    while let Some(less) = best.smaller().into_iter().find(|less| difference(less).is_some()) {
-        best = less;
-    }
-    best
-}
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number of programs"))
-}
-
-/// Seed after seed from `SVMLAB_FUZZ_SEED`, all flavours in turn unless `SVMLAB_FUZZ_FLAVOUR` names one.
 #[test]
 fn the_reduced_search_finds_what_the_unreduced_one_finds() {
-    let wanted = number("SVMLAB_FUZZ_PROGRAMS", 600);
-    let from = number("SVMLAB_FUZZ_SEED", 0);
-    let only = std::env::var("SVMLAB_FUZZ_FLAVOUR").ok();
-    let flavours = Flavour::ALL.into_iter().filter(|f| only.as_ref().is_none_or(|name| *name == format!("{f:?}")));
-    let flavours: Vec<Flavour> = flavours.collect();
-    let (mut used, mut failing, mut executions, mut classes, mut seed) = (0, 0, 0, 0, from);
-    while used < wanted {
-        let flavour = flavours[(seed % flavours.len() as u64) as usize];
-        let program = Random::generate(flavour, seed);
-        seed += 1;
-        let Some(compared) = compare(&program) else { continue };
-        if let Err(what) = compared.verdict {
-            let small = smallest(&program);
-            let still = difference(&small).unwrap_or_default();
-            panic!("{flavour:?} {}: {what}\n{program:?}\nsmallest: {still}\n{small:?}", seed - 1);
-        }
-        used += 1;
-        failing += u64::from(compared.fails);
-        if program.runs_to_the_end {
-            executions += compared.executions;
-            classes += compared.classes;
-        }
+    let wanted = programs(600);
+    let report = report(&Options { programs: wanted, flavours: flavours(), ..Options::default() });
+    if let Some(it) = &report.difference {
+        panic!(
+            "{} {}: {}\n{}\nsmallest: {}\n{}",
+            it.flavour, it.seed, it.what, it.program, it.smallest_what, it.smallest
+        );
     }
-    println!("{used} programs ({failing} with a violation), {classes} classes, {executions} executions with reduction");
-    assert!(seed - from < 3 * wanted, "most programs are too big: {used} of {} were used", seed - from);
-    assert!(failing * 10 > used && failing * 10 < 9 * used, "{failing} of {used} fail: that says little");
-    assert!(executions <= classes + classes / 10, "{executions} executions for {classes} classes");
+    let total = report.total();
+    for tally in report.flavours.iter().chain([&total]) {
+        println!("{tally:?} {:.4}", tally.excess());
+    }
+    println!("{:?}", report.operations);
+    assert_eq!(report.programs, wanted);
+    if wanted < 600 || flavours().len() == 1 {
+        return;
+    }
+    // Differences that cannot occur are not worth anything.
+    assert!(report.seeds < 3 * wanted, "most programs are too big: {} of {} were used", wanted, report.seeds);
+    let happened: Vec<&str> = report.operations.keys().map(String::as_str).collect();
+    assert_eq!(happened, OPERATIONS);
+    for (operation, programs) in &report.operations {
+        assert!(*programs * 100 >= wanted, "{operation} happens in {programs} of {wanted} programs only");
+    }
+    let often = [
+        ("a violation", total.failing),
+        ("a deadlock", total.deadlocking),
+        ("nested locks", report.nested),
+        ("a search under a bound", total.bounded),
+    ];
+    for (what, programs) in often {
+        assert!(programs * 20 >= wanted, "{programs} of {wanted} programs have {what}");
+    }
+    assert!(report.queued_writers * 40 >= wanted, "a writer queues in {} of {wanted} programs", report.queued_writers);
+    assert!(report.recursive * 100 >= wanted, "{} of {wanted} programs take a lock twice", report.recursive);
+    assert!(total.failing * 10 < 9 * wanted, "{} of {wanted} fail: that says little", total.failing);
+    assert!(total.executions <= total.classes + total.classes / 50, "{total:?}");
+}
+
+#[test]
+fn the_report_is_the_same_for_any_number_of_threads() {
+    let on = |threads| {
+        let threads = NonZeroUsize::new(threads).expect("not 0");
+        report(&Options { programs: 40, seed: 1_000, threads, ..Options::default() })
+    };
+    let one = on(1);
+    assert_eq!(one.programs, 40);
+    assert_eq!(one, on(3));
+}
+
+#[test]
+fn a_self_test_that_is_stopped_says_so() {
+    let stop = AtomicBool::new(true);
+    let report = run(&Options::default(), &stop, |_| {});
+    assert!(report.interrupted && report.programs == 0, "{report:?}");
 }
 
 /// Each once showed that a rule about work items left something out: an ordered queue holds a timer back, an instance
 /// that was cancelled could have started, a timer that is late now was early once.
 #[test]
 fn programs_that_once_made_a_difference_make_none() {
-    for seed in [928, 2_055, 3_154, 14_214] {
-        let program = Random::generate(Flavour::Work, seed);
-        let compared = compare(&program).expect("small enough");
-        assert_eq!(compared.verdict, Ok(()), "{seed}: {program:?}");
+    use Stmt::*;
+    let program = |threads: &[&[Stmt]], items: [&[Stmt]; 4], free_timers, free_retries| RandomProgram {
+        threads: threads.iter().map(|body| body.to_vec()).collect(),
+        items: items.iter().map(|body| body.to_vec()).collect(),
+        delayed: [false, true, false, true],
+        free_timers,
+        free_retries,
+        failures: 0,
+        runs_to_the_end: true,
+    };
+    let once = [
+        program(
+            &[&[Queue(3), WriteOnce, Spin, Queue(3)], &[Spin], &[Queue(2)]],
+            [&[ReadOnce, Load(0), Spin], &[OnlyIf(0, true), Queue(2)], &[Cancel(3), OnlyIf(0, false)], &[Spin]],
+            2,
+            1,
+        ),
+        program(
+            &[&[Cancel(2), Queue(2)], &[ReadOnce, Cancel(0), Store(1), Queue(2)]],
+            [&[Queue(3), Cancel(3)], &[Flush(2), Queue(3), WriteOnce], &[Lock(1), Flush(3)], &[Lock(1), Load(1), Spin]],
+            2,
+            0,
+        ),
+        program(
+            &[&[Flush(2), Cancel(3), Queue(2)], &[Read(1), Release(0), Flush(1), Flush(2), Queue(2)]],
+            [&[Read(1)], &[Cancel(2)], &[Lock(1), Cancel(3), Release(0), Queue(3)], &[Store(1)]],
+            1,
+            0,
+        ),
+        program(
+            &[&[Queue(1), Queue(0)], &[Cancel(1), Queue(1)], &[FlushQueue(false)]],
+            [&[ReadOnce, Flush(1)], &[Load(0)], &[Queue(3)], &[Load(1), Load(1), Load(1)]],
+            0,
+            0,
+        ),
+    ];
+    for program in once {
+        let compared = compare(&program, None).expect("small enough");
+        assert_eq!(compared.verdict, Ok(()), "\n{program}");
     }
 }
 
 /// Programs of all flavours, small enough to be searched without reduction.
-fn programs(from: u64) -> impl Iterator<Item = Random> {
-    (from..).map(|seed| Random::generate(Flavour::ALL[(seed % Flavour::ALL.len() as u64) as usize], seed))
+fn generated(from: u64) -> impl Iterator<Item = RandomProgram> {
+    (from..).map(|seed| RandomProgram::generate(Flavour::ALL[(seed % Flavour::ALL.len() as u64) as usize], seed))
 }
+
+const REDUCED: Strategy = Strategy::Exhaustive { preemptions: None, reduction: true };
 
 #[test]
 fn random_schedules_show_nothing_that_the_exhaustive_search_does_not_have() {
     let mut seen = 0;
-    for program in programs(7_000).filter(|program| program.runs_to_the_end).take(150) {
-        let full = search(&program, true);
-        if full.outcome.end == End::LimitReached {
+    for program in generated(7_000).filter(|program| program.runs_to_the_end).take(150) {
+        let full = Observed::new(&program);
+        let outcome = explore(&full, &full.config(REDUCED, MOST_EXECUTIONS), None, None);
+        if outcome.end == End::LimitReached {
             continue;
         }
         for strategy in [Strategy::Random { seed: 1 }, Strategy::Pct { seed: 1, depth: 3 }] {
-            let some = search_with(&program, strategy, 60);
-            let other = some.outcome.classes.iter().find(|class| !full.outcome.classes.contains(class));
+            let some = Observed::new(&program);
+            let classes = explore(&some, &some.config(strategy, 60), None, None).classes;
+            let other = classes.iter().find(|class| !outcome.classes.contains(class));
             assert_eq!(other, None, "a class of its own: {program:?}");
-            assert!(some.outcomes.is_subset(&full.outcomes), "{program:?}");
+            assert!(some.outcomes().is_subset(&full.outcomes()), "{program:?}");
             seen += 1;
         }
     }
@@ -171,8 +184,9 @@ fn random_schedules_show_nothing_that_the_exhaustive_search_does_not_have() {
 #[test]
 fn every_failure_replays_bit_for_bit_and_shrinks_to_one_that_does() {
     let mut failures = 0;
-    for program in programs(9_000).take(200) {
-        let (observed, config) = (Observed::new(&program), config(&program, Strategy::Random { seed: 5 }, 60));
+    for program in generated(9_000).take(200) {
+        let observed = Observed::new(&program);
+        let config = observed.config(Strategy::Random { seed: 5 }, 60);
         let Some(failure) = explore(&observed, &config, None, None).failure else { continue };
         let small = shrink(&observed, &config, &failure, 300);
         assert!(small.context_switches <= failure.context_switches, "{program:?}");

@@ -2,12 +2,10 @@
 
 mod micro;
 #[allow(dead_code)] // to make programs smaller is the differential test's
-mod random_program;
-
 use interleave::search::{Checkpoint, Crew, Plan, TaskEnd, explore_split};
+use interleave::selftest::{Flavour, Observed, RandomProgram};
 use interleave::{Config, End, Execution, Launch, Outcome, Program, Sim, Strategy, explore};
 use micro::{M1, M2, M3, Micro, Shape};
-use random_program::{Flavour, Observed, Random};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,7 +15,7 @@ use std::time::Duration;
 /// Programs whose reduced search is longer are left out.
 const MOST_EXECUTIONS: u64 = 4_000;
 
-fn config(program: &Random) -> Config {
+fn config(program: &RandomProgram) -> Config {
     Config {
         strategy: Strategy::Exhaustive { preemptions: None, reduction: true },
         free_timers: program.free_timers,
@@ -28,12 +26,12 @@ fn config(program: &Random) -> Config {
     }
 }
 
-fn programs(from: u64) -> impl Iterator<Item = Random> {
-    (from..).map(|seed| Random::generate(Flavour::ALL[(seed % Flavour::ALL.len() as u64) as usize], seed))
+fn programs(from: u64) -> impl Iterator<Item = RandomProgram> {
+    (from..).map(|seed| RandomProgram::generate(Flavour::ALL[(seed % Flavour::ALL.len() as u64) as usize], seed))
 }
 
 /// `program` alone, if it is small enough.
-fn alone(program: &Random, config: &Config) -> Option<Outcome> {
+fn alone(program: &RandomProgram, config: &Config) -> Option<Outcome> {
     let mut limited = config.clone();
     limited.limits.executions = Some(MOST_EXECUTIONS);
     let outcome = explore(&Observed::new(program), &limited, None, None);

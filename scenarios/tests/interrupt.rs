@@ -31,3 +31,21 @@ fn what_was_found_before_ctrl_c_is_printed_and_saved() {
     assert!(rest.contains("interrupted"), "{rest}");
     assert!(traces.join("two-halves.poc-v1.trace").is_file(), "the trace of what was found is there");
 }
+
+#[test]
+fn a_self_test_that_is_interrupted_prints_what_it_has() {
+    let mut svmlab = Command::new(env!("CARGO_BIN_EXE_svmlab"))
+        .args(["selftest", "engine", "--programs", "1000000000", "--threads", "1"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("svmlab starts");
+    // Long enough for the handler to stand; that nothing was compared yet would be said too.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let killed = Command::new("kill").arg("-INT").arg(svmlab.id().to_string()).status().expect("kill runs");
+    assert!(killed.success());
+    let mut told = String::new();
+    svmlab.stdout.take().expect("a pipe").read_to_string(&mut told).expect("the table");
+    assert_eq!(svmlab.wait().expect("svmlab ends").code(), Some(130), "{told}");
+    assert!(told.contains("interrupted after") && told.contains("dangerous"), "{told}");
+}

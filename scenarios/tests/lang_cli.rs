@@ -197,3 +197,22 @@ fn the_number_of_jobs_changes_no_byte_of_the_output() {
     assert!(json["results"].as_array().expect("a list").len() >= 3);
     assert_eq!(run("3"), one);
 }
+
+#[test]
+fn the_self_test_says_the_same_on_any_number_of_threads() {
+    let dir = folder("selftest");
+    let run = |threads: &str, more: &[&str]| {
+        let args = ["selftest", "engine", "--programs", "24", "--seed", "300", "--threads", threads];
+        svmlab(&dir, &[&args, more].concat())
+    };
+    let (one, three) = (run("1", &[]), run("3", &[]));
+    assert_eq!((code(&one), code(&three)), (0, 0), "{}", out(&one));
+    assert_eq!(out(&one), out(&three));
+    assert!(out(&one).contains("agree on 24 programs"), "{}", out(&one));
+    let json: serde_json::Value =
+        serde_json::from_str(&out(&run("2", &["--json", "--flavour", "locks"]))).expect("JSON");
+    assert_eq!((&json["programs"], &json["difference"]), (&24.into(), &serde_json::Value::Null));
+    assert_eq!(json["flavours"].as_array().map(Vec::len), Some(1));
+    let wrong = run("1", &["--flavour", "lokcs"]);
+    assert_eq!((code(&wrong), err(&wrong).contains("locks")), (2, true), "{}", err(&wrong));
+}

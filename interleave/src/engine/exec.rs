@@ -80,6 +80,8 @@ pub(crate) struct Exec {
     /// Events that are only done again, from the previous execution.
     pub(crate) replayed: usize,
     pub(crate) chooser: Chooser,
+    /// Who goes next, last first, as far as that is possible: see [`Frame::plan`].
+    pub(crate) plan: Vec<u8>,
     pub(crate) races: u64,
     /// Which part of the search this is.
     pub(crate) part: Part,
@@ -218,6 +220,7 @@ impl Exec {
             depth: 0,
             replayed: 0,
             chooser: Chooser::First,
+            plan: Vec::new(),
             races: 0,
             part: Part::default(),
             violation: None,
@@ -424,10 +427,10 @@ impl Exec {
                 clock.join(other);
             }
         }
-        let mut previous = 0;
+        let (mut previous, mut word) = (0, 0);
         if op.object != NO_OBJECT {
             let object = &self.objects[op.object as usize];
-            previous = object.last;
+            (previous, word) = (object.last, object.word);
             if op.kind.has_span() || object.may_be_tried {
                 let mut at = previous;
                 while at != 0 {
@@ -462,10 +465,12 @@ impl Exec {
         frame.previous = previous;
         frame.late = late;
         frame.unqueued = false;
+        frame.word = word;
         frame.preemptions = preemptions;
-        if op.kind == Kind::Choose
-            && let Some(value) = self.chooser.value(op.arg() as u8)
-        {
+        if op.kind != Kind::Choose {
+            // Left from an earlier execution, where a random search had a choice here.
+            frame.value = 0;
+        } else if let Some(value) = self.chooser.value(op.arg() as u8) {
             frame.value = value;
         }
         if op.object != NO_OBJECT

@@ -38,6 +38,10 @@ pub(crate) struct Frame {
     pub(crate) late: bool,
     /// Preempting switches up to here.
     pub(crate) preemptions: u16,
+    /// The word of its object just before.
+    pub(crate) word: u64,
+    /// For each in `queue`, who went next on the way to what it was wanted for.
+    plans: Vec<Vec<u8>>,
     /// Sum over the events up to here that names the happens-before class.
     pub(crate) class: u64,
 }
@@ -61,6 +65,8 @@ impl Default for Frame {
             unqueued: false,
             late: false,
             preemptions: 0,
+            word: 0,
+            plans: Vec::new(),
             class: 0,
         }
     }
@@ -73,26 +79,34 @@ impl Frame {
         self.sleep = sleep;
         self.wanted = 1 << actor;
         (self.queue, self.queued, self.at) = (u64::from(actor), 1, 0);
+        self.plans.clear();
+        self.plans.push(Vec::new());
         self.done = 0;
         self.value = 0;
         self.late = false;
     }
 
     /// `actor` has to be tried here too.
-    pub(crate) fn want(&mut self, actor: u8) {
+    pub(crate) fn want(&mut self, actor: u8, plan: Vec<u8>) {
         if self.wanted & (1 << actor) == 0 {
             self.wanted |= 1 << actor;
             self.queue |= u64::from(actor) << (4 * self.queued);
             self.queued += 1;
+            self.plans.push(plan);
         }
     }
 
     /// All of `actors` have to be tried here.
     pub(crate) fn want_all(&mut self, mut actors: Actors) {
         while actors != 0 {
-            self.want(actors.trailing_zeros() as u8);
+            self.want(actors.trailing_zeros() as u8, Vec::new());
             actors &= actors - 1;
         }
+    }
+
+    /// Who goes after this, if possible.
+    pub(crate) fn plan(&self) -> &[u8] {
+        if self.value == 0 { self.plans.get(self.at as usize).map_or(&[], Vec::as_slice) } else { &[] }
     }
 
     /// What was begun with is explored: goes on to the next value or the next actor. False when there is none.

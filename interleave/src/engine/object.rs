@@ -136,10 +136,26 @@ impl Object {
             Kind::Lock | Kind::SpinLock => self.owner == NOBODY,
             Kind::ReadLock => self.owner == NOBODY && self.queued_writers == 0,
             Kind::WriteLock => self.owner == NOBODY && self.readers == 0,
-            Kind::WaitWhile => self.word & op.span.last != op.arg(),
-            Kind::WaitUntil | Kind::SpinUntil => self.word & op.span.last == op.arg(),
-            Kind::Take => self.word != 0,
+            _ => self.word_allows(op, self.word),
+        }
+    }
+
+    /// Whether `op` could go ahead if this were the word.
+    pub(crate) fn word_allows(&self, op: &Op, word: u64) -> bool {
+        match op.kind {
+            Kind::WaitWhile => word & op.span.last != op.arg(),
+            Kind::WaitUntil | Kind::SpinUntil => word & op.span.last == op.arg(),
+            Kind::Take => word != 0,
             _ => true,
+        }
+    }
+
+    /// Whether `actor` itself holds what it wants.
+    pub(crate) fn is_held_against(&self, op: &Op, actor: u8) -> bool {
+        match op.kind {
+            Kind::Lock | Kind::SpinLock | Kind::ReadLock => self.owner == actor,
+            Kind::WriteLock => self.owner == actor || self.reader_set & (1 << actor) != 0,
+            _ => false,
         }
     }
 

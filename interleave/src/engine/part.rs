@@ -31,7 +31,7 @@ impl Default for Part {
 }
 
 /// A race that somebody else's place has to see turned round.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Escape {
     /// The event, from 0.
     pub(crate) at: u32,
@@ -39,13 +39,15 @@ pub(crate) struct Escape {
     pub(crate) initials: Actors,
     /// Who of them goes if it takes a new one.
     pub(crate) first: u8,
+    /// Who goes next then: see [`Frame::plan`](super::frame::Frame::plan).
+    pub(crate) plan: Vec<u8>,
 }
 
 impl Part {
     /// Writes it down, unless an earlier one stands for it.
     #[inline]
-    pub(crate) fn escape(&mut self, at: u32, initials: Actors, first: u8) {
-        push(&mut self.escapes, Escape { at, initials, first });
+    pub(crate) fn escape(&mut self, escape: Escape) {
+        push(&mut self.escapes, escape);
     }
 }
 

@@ -12,6 +12,7 @@
 use super::clock::{Actors, Clock, MAX_ACTORS};
 use super::exec::Exec;
 use super::op::{Kind, NO_OBJECT, Op, dependent, dependent_here};
+use super::part::Escape;
 
 impl Exec {
     /// The choice at a new place of an exhaustive search; None when everything possible here is asleep.
@@ -39,9 +40,17 @@ impl Exec {
         if available == 0 {
             return None;
         }
-        let stay = if depth == 0 { None } else { Some(self.frames[depth - 1].actor) };
-        let begins = if reduce || bound.is_some() { 0 } else { available & self.at_begin() };
+        // Who has only begun has nothing that others are to wait for.
+        let before = self.frames[..depth].last();
+        let stay = before.filter(|f| f.op.kind != Kind::Begin || bound.is_some()).map(|f| f.actor);
+        let begins = if bound.is_some() { 0 } else { available & self.at_begin() };
+        // Straight to what the place before was wanted for: on other ways all may be asleep.
+        let planned = self.plan.pop().filter(|actor| available & (1 << actor) != 0);
+        if planned.is_none() {
+            self.plan.clear();
+        }
         let actor = match stay {
+            _ if planned.is_some() => planned.unwrap_or(0),
             _ if begins != 0 => begins.trailing_zeros() as u8,
             Some(actor) if available & (1 << actor) != 0 => actor,
             _ => available.trailing_zeros() as u8,
@@ -94,6 +103,8 @@ impl Exec {
         while depth > self.part.stop {
             depth -= 1;
             if self.frames[depth].advance() {
+                self.plan.clear();
+                self.plan.extend(self.frames[depth].plan().iter().rev());
                 self.replayed = depth + 1;
                 return true;
             }
@@ -119,13 +130,21 @@ impl Exec {
         if op.object == NO_OBJECT {
             return;
         }
+        if self.objects[op.object as usize].is_held_against(op, actor) {
+            // It waits for itself, in any order.
+            return;
+        }
         let clock = self.clocks[actor as usize];
         let mut since = clock;
-        let mut idle = false;
+        // Whether it has to be an earlier instance, or one that was taken off.
+        let (mut late, mut idle) = (false, false);
         if op.kind == Kind::WorkStart {
             // An item cannot start before it is queued, in no order of events. But what was cancelled could have.
             match self.order_before_start(op.arg() as usize) {
-                Some(before) => since = before,
+                Some(before) => {
+                    since = before;
+                    late = self.starts_late(op.arg() as usize);
+                }
                 // On an ordered queue other items too have kept it from starting while it was due.
                 None if self.was_cancelled(op.arg() as usize) => idle = self.is_unbound(op.arg() as usize),
                 None => return,
@@ -144,7 +163,8 @@ impl Exec {
                 }
                 continue;
             }
-            if !dependent_here(&frame.op, op) || (idle && !frame.unqueued) {
+            late &= !frame.unqueued;
+            if !dependent_here(&frame.op, op) || late || (idle && !frame.unqueued) {
                 continue;
             }
             let other = frame.actor;
@@ -176,6 +196,10 @@ impl Exec {
             // It could only happen because nothing else could: nobody else was possible there.
             return false;
         }
+        if !self.objects[op.object as usize].word_allows(op, event.word) {
+            // Changes of the word since then come after it: before it, the word was not what is waited for.
+            return false;
+        }
         self.races += 1;
         let (other, number, enabled) = (event.actor, event.index, event.enabled);
         // The first event of each actor that does not happen after `earlier`; who of them depends on no other of them
@@ -205,14 +229,22 @@ impl Exec {
         if initials == 0 {
             return false;
         }
-        let frame = &mut self.frames[earlier];
-        if !frame.covers(initials) {
-            let first = initials.trailing_zeros() as u8;
-            let first = if initials & (1 << actor) != 0 { actor } else { first };
+        if !self.frames[earlier].covers(initials) {
+            // What `op` comes after, itself, and nothing else.
+            let between = || self.frames[earlier + 1..depth].iter().filter(|f| f.clock.lane(other) < number);
+            let mut past = self.clocks[actor as usize];
+            between().filter(|f| dependent(&f.op, op)).for_each(|f| past.join(&f.clock));
+            let mut plan: Vec<u8> =
+                between().filter(|f| past.lane(f.actor) >= f.index).map(|f| f.actor).chain([actor]).collect();
+            let mut first = plan.remove(0);
+            if initials & (1 << first) == 0 {
+                first = initials.trailing_zeros() as u8;
+                plan.clear();
+            }
             if earlier < self.part.own {
-                self.part.escape(earlier as u32, initials, first);
+                self.part.escape(Escape { at: earlier as u32, initials, first, plan });
             } else {
-                frame.want(first);
+                self.frames[earlier].want(first, plan);
             }
         }
         true

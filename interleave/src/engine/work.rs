@@ -241,6 +241,12 @@ impl Exec {
         Some(clock)
     }
 
+    /// Whether only a timer starts the item, and only as a last resort: what is before others by no order of events.
+    pub(super) fn starts_late(&self, id: ItemId) -> bool {
+        let item = &self.items[id];
+        item.pending.is_none() && item.timer.is_some() && item.expired >= self.free_timers
+    }
+
     pub(super) fn is_unbound(&self, id: ItemId) -> bool {
         self.queues[self.items[id].queue].kind == QueueKind::Unbound
     }

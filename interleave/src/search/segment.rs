@@ -103,7 +103,7 @@ impl Segment {
             if (escape.at as usize) < self.own {
                 push(&mut self.tally.escapes, escape);
             } else {
-                frame.want(escape.first);
+                frame.want(escape.first, escape.plan);
             }
         }
         self.tally.add(child);

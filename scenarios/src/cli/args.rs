@@ -3,6 +3,7 @@
 use crate::lang::{Design, Explore, StrategyHint};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use interleave::selftest::Flavour;
 use model::platform::Plant;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -46,6 +47,8 @@ pub(super) enum Command {
     List(ListArgs),
     /// Shows a scenario: what it asks, what each design answers, its text.
     Show(ShowArgs),
+    /// Tests svmlab itself.
+    Selftest(SelftestArgs),
 }
 
 const EXIT_CODES: &str = "Exit codes:
@@ -240,6 +243,59 @@ pub(super) struct ListArgs {
 pub(super) struct ShowArgs {
     /// Name of a scenario that comes with svmlab, or a .kdl file.
     pub(super) scenario: String,
+}
+
+/// See [`Command::Selftest`].
+#[derive(Args, Debug)]
+pub(super) struct SelftestArgs {
+    /// Which part.
+    #[command(subcommand)]
+    pub(super) part: SelftestPart,
+}
+
+/// See [`SelftestArgs`].
+#[derive(Subcommand, Debug)]
+pub(super) enum SelftestPart {
+    /// Compares the reduced search with the unreduced one on random programs.
+    ///
+    /// Every verdict rests on the reduction leaving out nothing but repetitions. Here it is held, on small random
+    /// programs over every primitive, against a search that leaves out nothing: same happens-before classes, same
+    /// verdicts, same things seen by the threads. A search with bounded preemptions is held against an enumeration.
+    /// The first program that makes a difference is shrunk and printed.
+    #[command(after_help = SELFTEST_EXIT_CODES)]
+    Engine(EngineArgs),
+}
+
+const SELFTEST_EXIT_CODES: &str = "Exit codes:
+  0    no difference
+  1    a difference; the smallest program that shows one is printed
+  2    bad input
+  130  interrupted; what was compared so far is printed";
+
+/// See [`SelftestPart::Engine`].
+#[derive(Args, Debug)]
+pub(super) struct EngineArgs {
+    /// How many programs to compare; those that are too big for the unreduced search do not count.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) programs: u64,
+    /// The first seed; each program has the next one.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    #[arg(value_parser = clap::value_parser!(u64).range(..1 << 62))]
+    pub(super) seed: u64,
+    /// What the programs are about; may be repeated. All flavours in turn when left out.
+    #[arg(long, value_name = "F", value_parser = flavours())]
+    pub(super) flavour: Vec<Flavour>,
+    /// How many threads search; as many as there are processors when left out. Changes nothing about the results.
+    #[arg(long, value_name = "N")]
+    pub(super) threads: Option<std::num::NonZeroUsize>,
+    /// Prints JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+fn flavours() -> impl TypedValueParser<Value = Flavour> {
+    PossibleValuesParser::new(Flavour::ALL.iter().map(|f| f.name())).try_map(|name| name.parse::<Flavour>())
 }
 
 fn designs() -> impl TypedValueParser<Value = Design> {

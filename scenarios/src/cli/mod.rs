@@ -13,6 +13,7 @@ mod merge;
 mod progress;
 mod replay;
 mod select;
+mod selftest;
 mod shard;
 mod terminal;
 
@@ -63,6 +64,10 @@ pub fn main() -> ExitCode {
         Some(Command::Replay(args)) => replay::replay(args, &terminal),
         Some(Command::List(args)) => list::list(args, &terminal),
         Some(Command::Show(args)) => list::show(args, &terminal),
+        Some(Command::Selftest(args)) => {
+            on_interrupt(&stop);
+            Ok(selftest::selftest(args, &terminal, &stop))
+        }
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -21,6 +21,8 @@ struct State {
     total: usize,
     /// What runs, by the name shown.
     running: BTreeMap<String, Running>,
+    /// What else there is to say.
+    said: String,
     shown: Option<Instant>,
     length: usize,
 }
@@ -36,7 +38,7 @@ struct Running {
 
 impl Progress {
     pub(super) fn new(terminal: &Terminal, total: usize) -> Self {
-        let state = State { done: 0, total, running: BTreeMap::new(), shown: None, length: 0 };
+        let state = State { done: 0, total, running: BTreeMap::new(), said: String::new(), shown: None, length: 0 };
         Progress { watched: terminal.is_watched(), columns: terminal.line_width(), state: Mutex::new(state) }
     }
 
@@ -53,6 +55,14 @@ impl Progress {
     /// `name` is so far.
     pub(super) fn tell(&self, name: &str, survey: &Survey) {
         self.note(name, survey.stats.executions, details(survey));
+    }
+
+    /// `done` are done; `what` says more about them.
+    pub(super) fn so_many(&self, done: usize, what: &str) {
+        self.change(|state| {
+            state.done = done;
+            state.said = what.to_owned();
+        });
     }
 
     fn note(&self, name: &str, executions: u64, more: String) {
@@ -77,7 +87,7 @@ impl Progress {
         change(&mut state);
         if self.watched && state.shown.is_none_or(|at| at.elapsed() >= PACE) {
             state.shown = Some(Instant::now());
-            let line = line(state.done, state.total, &state.running);
+            let line = line(state.done, state.total, &state.running) + &state.said;
             let line: String = line.chars().take(self.columns.saturating_sub(1)).collect();
             let length = line.chars().count();
             eprint!("\r{line}{:fill$}", "", fill = state.length.saturating_sub(length));

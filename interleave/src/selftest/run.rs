@@ -1,14 +1,16 @@
-//! How a random program runs.
+//! How random programs run: what each statement does, and what the actors see of it.
+//!
+//! What is seen is written so that the order of any two dependent operations can be told from it: a search that leaves
+//! an order out leaves an outcome out.
 
-use super::{ITEMS, LOCKS, Random, Stmt};
-use interleave::lab::{Gate, Lab, Span, Visible};
-use interleave::{Execution, Launch, Program, Sim};
+use super::generate::RandomProgram;
+use super::stmt::{ITEMS, LOCKS, Stmt};
+use crate::Sim;
+use crate::lab::{Gate, Lab, Span, Visible};
 use model::platform::{
     Atomic, ClientId, DelayedWork, Kernel, Mutex, Plain, QueueKind, RwSem, Shared, SpinLock, Work, WorkFunc, WorkQueue,
 };
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
-use std::rc::Rc;
 
 type MutexGuard<'a> = <<Sim as Kernel>::Mutex<u64> as Mutex<u64>>::Guard<'a>;
 type SpinGuard<'a> = <<Sim as Kernel>::SpinLock<u64> as SpinLock<u64>>::Guard<'a>;
@@ -36,8 +38,12 @@ struct Cached {
     copies: [Option<u64>; 3],
 }
 
-struct World {
-    program: Random,
+/// By actor, then by subject: numbers that tell one outcome from another.
+pub(super) type Outlook = Vec<Vec<u64>>;
+
+/// Everything that a running program touches.
+pub(super) struct World {
+    pub(super) program: RandomProgram,
     mutexes: Vec<<Sim as Kernel>::Mutex<u64>>,
     sems: Vec<<Sim as Kernel>::RwSem<u64>>,
     spin: <Sim as Kernel>::SpinLock<u64>,
@@ -55,7 +61,7 @@ struct World {
 }
 
 impl World {
-    fn new(program: Random) -> Self {
+    pub(super) fn new(program: RandomProgram) -> Self {
         let mut queues = Vec::new();
         let mut items = Vec::new();
         if program.uses_work() {
@@ -63,7 +69,7 @@ impl World {
             queues.push(Sim::alloc_workqueue("ordered_wq", QueueKind::Ordered).unwrap());
             for item in 0..ITEMS {
                 let queue = &queues[usize::from(item / 2)];
-                items.push(if item % 2 == 0 {
+                items.push(if !program.delayed[usize::from(item)] {
                     Item::Plain(queue.work(ClientId(u32::from(item)), WorkFunc::Gc).unwrap())
                 } else {
                     Item::Delayed(queue.delayed_work(ClientId(u32::from(item)), WorkFunc::Restore).unwrap())
@@ -96,7 +102,7 @@ impl World {
         (actor as u64 + 1) << 32 | mine.len() as u64
     }
 
-    fn run(&self, actor: usize, body: &[Stmt]) {
+    pub(super) fn run(&self, actor: usize, body: &[Stmt]) {
         let mut held: Vec<Guard<'_>> = Vec::new();
         let mut skip = false;
         for stmt in body {
@@ -141,6 +147,16 @@ impl World {
                     let value = self.atomics[usize::from(i)].load();
                     self.saw(actor, value);
                     skip = (value % 2 == 1) != odd;
+                }
+                Stmt::Choose(alternatives) => {
+                    let value = Sim::choose(alternatives);
+                    self.saw(actor, value.into());
+                    skip = value != 0;
+                }
+                Stmt::Allocate => {
+                    let fails = Sim::alloc_array(1, 0_u8).is_err();
+                    self.saw(actor, fails.into());
+                    skip = fails;
                 }
                 Stmt::RetryUntil(value) => {
                     while self.gate.load() != u64::from(value) {
@@ -241,55 +257,22 @@ impl World {
         self.saw(actor, said.into());
     }
 
-    fn run_item(&self, item: usize) {
+    pub(super) fn run_item(&self, item: usize) {
         assert!(!self.runs[item].replace(true), "item {item} runs twice at once");
         assert!(item < 2 || !self.runs[5 - item].get(), "two items of an ordered queue run at once");
         self.saw(self.program.threads.len() + item, u64::MAX);
         self.run(self.program.threads.len() + item, &self.program.items[item]);
         self.runs[item].set(false);
     }
-}
 
-/// A program that collects how its executions have ended.
-pub(crate) struct Observed {
-    program: Random,
-    pub(crate) outcomes: Rc<RefCell<BTreeSet<Vec<Vec<u64>>>>>,
-}
-
-impl Observed {
-    pub(crate) fn new(program: &Random) -> Self {
-        Observed { program: program.clone(), outcomes: Rc::default() }
-    }
-}
-
-struct Run {
-    world: Rc<World>,
-    outcomes: Rc<RefCell<BTreeSet<Vec<Vec<u64>>>>>,
-}
-
-impl Program for Observed {
-    fn start(&self, launch: &mut Launch) -> Box<dyn Execution> {
-        let world = Rc::new(World::new(self.program.clone()));
-        for thread in 0..self.program.threads.len() {
-            let its = world.clone();
-            launch.actor("thread", move || its.run(thread, &its.program.threads[thread]));
-        }
-        let its = world.clone();
-        launch.on_work(move |client, _| its.run_item(client.0 as usize));
-        Box::new(Run { world, outcomes: self.outcomes.clone() })
-    }
-}
-
-impl Execution for Run {
-    fn at_rest(&self) {
-        let mut end = self.world.seen.borrow().clone();
-        let cached = self.world.cached.borrow();
+    /// What the actors have seen, and what is left, at rest.
+    pub(super) fn end(&self) -> Outlook {
+        let mut end = self.seen.borrow().clone();
+        let cached = self.cached.borrow();
         end.push(cached.memory.to_vec());
         end.push(cached.copies.iter().map(|copy| copy.unwrap_or(u64::MAX)).collect());
-        end.push(vec![self.world.gate.peek(), self.world.shared.read_once()]);
-        end.push(
-            self.world.mutexes.iter().map(|m| *m.lock()).chain(self.world.sems.iter().map(|s| *s.read())).collect(),
-        );
-        self.outcomes.borrow_mut().insert(end);
+        end.push(vec![self.gate.peek(), self.shared.read_once()]);
+        end.push(self.mutexes.iter().map(|m| *m.lock()).chain(self.sems.iter().map(|s| *s.read())).collect());
+        end
     }
 }
