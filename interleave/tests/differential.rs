@@ -24,21 +24,30 @@ fn report(options: &Options) -> Report {
 
 /// Every operation that the engine has. One that is not listed here has to be added, and to the statements of
 /// `interleave::selftest` too.
-const OPERATIONS: [&str; 21] = [
+const OPERATIONS: [&str; 30] = [
     "Begin",
     "CancelEnd",
     "Choose",
     "Flush",
+    "GraceBegin",
+    "GraceEnd",
     "Instance",
     "Invalidate",
     "Load",
     "Lock",
     "Queue",
+    "RcuRead",
     "Read",
     "ReadLock",
     "Retry",
     "SpinLock",
+    "SpinUntil",
     "Store",
+    "Take",
+    "TryLock",
+    "TryRead",
+    "Unlock",
+    "UnlockRead",
     "Unqueue",
     "WaitUntil",
     "WaitWhile",

@@ -12,6 +12,8 @@ use std::str::FromStr;
 pub enum Flavour {
     /// Mutexes, rwsems, a spinlock: nested, recursive, released in any order.
     Locks,
+    /// Locks that are tried, and read-side sections with their grace periods.
+    Tries,
     /// Atomics and lockless words.
     Words,
     /// A word that is waited on, and retry loops.
@@ -30,15 +32,16 @@ pub enum Flavour {
 
 impl Flavour {
     /// All of them, in the order in which seeds take turns.
-    pub const ALL: [Flavour; 8] = {
+    pub const ALL: [Flavour; 9] = {
         use Flavour::*;
-        [Locks, Words, Gates, Spans, Work, Chance, Everything, Dangerous]
+        [Locks, Tries, Words, Gates, Spans, Work, Chance, Everything, Dangerous]
     };
 
     /// What it is called on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Flavour::Locks => "locks",
+            Flavour::Tries => "tries",
             Flavour::Words => "words",
             Flavour::Gates => "gates",
             Flavour::Spans => "spans",
@@ -54,12 +57,13 @@ impl Flavour {
         use Group::*;
         match self {
             Flavour::Locks => &[Locks, Locks, Locks, Words],
+            Flavour::Tries => &[Tries, Tries, Rcu, Locks, Words],
             Flavour::Words => &[Words, Words, Words, Locks],
             Flavour::Gates => &[Gates, Gates, Words, Locks],
             Flavour::Spans => &[Spans, Spans, Spans, Locks],
             Flavour::Work => &[Work, Work, Work, Words, Locks],
             Flavour::Chance => &[Chance, Chance, Words, Gates, Locks],
-            Flavour::Everything => &[Locks, Words, Gates, Spans, Work, Chance],
+            Flavour::Everything => &[Locks, Tries, Rcu, Words, Gates, Spans, Work, Chance],
             Flavour::Dangerous => &[Locks, Words, Gates, Work, Plain, Plain],
         }
     }

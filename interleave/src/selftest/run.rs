@@ -7,10 +7,12 @@ use super::generate::RandomProgram;
 use super::stmt::{ITEMS, LOCKS, Stmt};
 use crate::Sim;
 use crate::lab::{Gate, Lab, Span, Visible};
+use crate::sim::{SimMutex, SimMutexGuard, SimRcu, SimRcuGuard, SimReadGuard, SimRwSem, SimWriteGuard};
 use model::platform::{
     Atomic, ClientId, DelayedWork, Kernel, Mutex, Plain, QueueKind, RwSem, Shared, SpinLock, Work, WorkFunc, WorkQueue,
 };
 use std::cell::{Cell, RefCell};
+use std::ops::DerefMut;
 
 type MutexGuard<'a> = <<Sim as Kernel>::Mutex<u64> as Mutex<u64>>::Guard<'a>;
 type SpinGuard<'a> = <<Sim as Kernel>::SpinLock<u64> as SpinLock<u64>>::Guard<'a>;
@@ -24,6 +26,10 @@ enum Guard<'a> {
     Spin(SpinGuard<'a>),
     Read(u8, ReadGuard<'a>),
     Write(u8, WriteGuard<'a>),
+    Tried(SimMutexGuard<'a, u64>),
+    TriedRead(SimReadGuard<'a, u64>),
+    TriedWrite(SimWriteGuard<'a, u64>),
+    Rcu(SimRcuGuard<'a>),
 }
 
 enum Item {
@@ -47,6 +53,11 @@ pub(super) struct World {
     mutexes: Vec<<Sim as Kernel>::Mutex<u64>>,
     sems: Vec<<Sim as Kernel>::RwSem<u64>>,
     spin: <Sim as Kernel>::SpinLock<u64>,
+    tried: SimMutex<u64>,
+    tried_sem: SimRwSem<u64>,
+    srcu: SimRcu,
+    /// Something to be reclaimed: who reads it in a section, and who changes it after a grace period.
+    reclaimed: <Sim as Kernel>::Shared<u64>,
     atomics: [<Sim as Kernel>::Atomic; 2],
     shared: <Sim as Kernel>::Shared<u64>,
     gate: <Sim as Lab>::Gate,
@@ -82,6 +93,10 @@ impl World {
             mutexes: (0..LOCKS).map(|_| Mutex::new("mutex", 0).unwrap()).collect(),
             sems: (0..LOCKS).map(|_| RwSem::new("rwsem", 0).unwrap()).collect(),
             spin: SpinLock::new("spin", 0).unwrap(),
+            tried: SimMutex::new_tried("tried", 0),
+            tried_sem: SimRwSem::new_tried("tried_rwsem", 0),
+            srcu: SimRcu::new_srcu("srcu"),
+            reclaimed: Shared::new("reclaimed", 0),
             atomics: [Atomic::new("atomic0", 0), Atomic::new("atomic1", 0)],
             shared: Shared::new("shared", 0),
             gate: Gate::new("gate", 0),
@@ -143,6 +158,32 @@ impl World {
                         held.remove(usize::from(i));
                     }
                 }
+                Stmt::LockTried => {
+                    let mut guard = self.tried.lock();
+                    *guard = self.saw(actor, *guard);
+                    held.push(Guard::Tried(guard));
+                }
+                Stmt::ReadTried => {
+                    let guard = self.tried_sem.read();
+                    self.saw(actor, *guard);
+                    held.push(Guard::TriedRead(guard));
+                }
+                Stmt::WriteTried => {
+                    let mut guard = self.tried_sem.write();
+                    *guard = self.saw(actor, *guard);
+                    held.push(Guard::TriedWrite(guard));
+                }
+                Stmt::RcuRead => {
+                    let guard = self.srcu.read();
+                    self.saw(actor, self.reclaimed.read_once());
+                    held.push(Guard::Rcu(guard));
+                }
+                Stmt::Synchronize => {
+                    if !held.iter().any(|guard| matches!(guard, Guard::Rcu(_))) {
+                        self.srcu.synchronize();
+                        self.reclaimed.write_once(self.saw(actor, 0));
+                    }
+                }
                 Stmt::OnlyIf(i, odd) => {
                     let value = self.atomics[usize::from(i)].load();
                     self.saw(actor, value);
@@ -171,9 +212,31 @@ impl World {
         }
     }
 
+    /// What trying for something to write came to.
+    fn attempt(&self, actor: usize, guard: Option<impl DerefMut<Target = u64>>) {
+        match guard {
+            Some(mut guard) => *guard = self.saw(actor, *guard),
+            None => {
+                self.saw(actor, u64::MAX);
+            }
+        }
+    }
+
     fn run_word(&self, actor: usize, stmt: Stmt) {
         let span = |first: u8, last: u8| Span::new(first.into(), last.into());
         match stmt {
+            Stmt::TryLock => self.attempt(actor, self.tried.try_lock()),
+            Stmt::TryWrite => self.attempt(actor, self.tried_sem.try_write()),
+            Stmt::TryRead => {
+                self.saw(actor, self.tried_sem.try_read().map_or(u64::MAX, |guard| *guard));
+            }
+            Stmt::Take => self.gate.take(),
+            Stmt::TryTake => {
+                self.saw(actor, self.gate.try_take().into());
+            }
+            Stmt::SpinUntil(odd) => {
+                self.saw(actor, self.gate.spin_until(1, odd.into()));
+            }
             Stmt::Load(i) => {
                 self.saw(actor, self.atomics[usize::from(i)].load());
             }

@@ -23,6 +23,22 @@ pub enum Stmt {
     Downgrade(u8),
     /// Releases the how-manyth lock that is held.
     Release(u8),
+    /// `mutex_lock`, of the mutex that may be tried.
+    LockTried,
+    /// `mutex_trylock` of it, released at once.
+    TryLock,
+    /// `down_read`, of the rwsem that may be tried.
+    ReadTried,
+    /// `down_write` of it.
+    WriteTried,
+    /// `down_read_trylock` of it, released at once.
+    TryRead,
+    /// `down_write_trylock` of it, released at once.
+    TryWrite,
+    /// `srcu_read_lock`, until it is released.
+    RcuRead,
+    /// `synchronize_srcu`, unless the actor itself reads.
+    Synchronize,
     /// Reads an atomic.
     Load(u8),
     /// Swaps an atomic for a value that no other place writes.
@@ -45,6 +61,12 @@ pub enum Stmt {
     WaitUntil(u8),
     /// Sleeps until the gate has another value.
     WaitWhile(u8),
+    /// Sleeps until the gate is not 0, and takes one off it, as `wait_for_completion` does.
+    Take,
+    /// `try_wait_for_completion`.
+    TryTake,
+    /// Spins until the gate is even or odd, as a reader of a sequence counter does.
+    SpinUntil(bool),
     /// Loads the gate until it has the value, going round a retry loop.
     RetryUntil(u8),
     /// Looks at the elements from the first to the last through a cache.
@@ -78,6 +100,8 @@ pub enum Stmt {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Group {
     Locks,
+    Tries,
+    Rcu,
     Words,
     Gates,
     Spans,
@@ -97,6 +121,14 @@ pub(super) const DRAWN: &[(Group, u64, Draw)] = &[
     (Group::Locks, 4, |d| Some(Stmt::Write(d.of(LOCKS)))),
     (Group::Locks, 2, |d| Some(Stmt::Downgrade(d.of(LOCKS)))),
     (Group::Locks, 2, |_| Some(Stmt::Spin)),
+    (Group::Tries, 2, |_| Some(Stmt::LockTried)),
+    (Group::Tries, 2, |_| Some(Stmt::TryLock)),
+    (Group::Tries, 1, |_| Some(Stmt::ReadTried)),
+    (Group::Tries, 2, |_| Some(Stmt::WriteTried)),
+    (Group::Tries, 2, |_| Some(Stmt::TryRead)),
+    (Group::Tries, 1, |_| Some(Stmt::TryWrite)),
+    (Group::Rcu, 3, |_| Some(Stmt::RcuRead)),
+    (Group::Rcu, 2, |_| Some(Stmt::Synchronize)),
     (Group::Words, 2, |d| Some(Stmt::Load(d.of(2)))),
     (Group::Words, 1, |d| Some(Stmt::Store(d.of(2)))),
     (Group::Words, 1, |d| Some(Stmt::Increment(d.of(2)))),
@@ -108,6 +140,9 @@ pub(super) const DRAWN: &[(Group, u64, Draw)] = &[
     (Group::Gates, 2, |_| Some(Stmt::GateAdd)),
     (Group::Gates, 2, |d| Some(Stmt::WaitUntil(d.of(2)))),
     (Group::Gates, 1, |d| Some(Stmt::WaitWhile(d.of(2)))),
+    (Group::Gates, 2, |_| Some(Stmt::Take)),
+    (Group::Gates, 1, |_| Some(Stmt::TryTake)),
+    (Group::Gates, 1, |d| Some(Stmt::SpinUntil(d.coin()))),
     (Group::Gates, 1, |d| Some(Stmt::RetryUntil(d.of(2)))),
     (Group::Spans, 1, |d| Some(span(d, Stmt::Look))),
     (Group::Spans, 1, |d| Some(span(d, Stmt::Change))),
@@ -131,12 +166,14 @@ fn span(dice: &mut Dice, make: fn(u8, u8) -> Stmt) -> Stmt {
 impl Stmt {
     /// Whether it takes a lock, which is held until [`Stmt::Release`] or the end.
     pub(super) fn takes(self) -> bool {
-        matches!(self, Stmt::Lock(_) | Stmt::Spin | Stmt::Read(_) | Stmt::Write(_))
+        use Stmt::*;
+        matches!(self, Lock(_) | Spin | Read(_) | Write(_) | LockTried | ReadTried | WriteTried | RcuRead)
     }
     /// Whether atomic context forbids it.
     pub(super) fn sleeps(self) -> bool {
         use Stmt::*;
         matches!(self, Lock(_) | Read(_) | Write(_) | WaitUntil(_) | WaitWhile(_) | RetryUntil(_) | Allocate)
+            || matches!(self, LockTried | ReadTried | WriteTried | Synchronize | Take)
             || matches!(self, Flush(_) | Cancel(_) | FlushQueue(_) | DestroyQueue(_))
     }
     /// Whether it changes which locks are held.
@@ -161,6 +198,14 @@ impl fmt::Display for Stmt {
             Write(i) => write!(f, "down_write(rwsem{i})"),
             Downgrade(i) => write!(f, "downgrade_write(rwsem{i})"),
             Release(i) => write!(f, "release held lock {i}"),
+            LockTried => write!(f, "mutex_lock(tried)"),
+            TryLock => write!(f, "mutex_trylock(tried)"),
+            ReadTried => write!(f, "down_read(tried_rwsem)"),
+            WriteTried => write!(f, "down_write(tried_rwsem)"),
+            TryRead => write!(f, "down_read_trylock(tried_rwsem)"),
+            TryWrite => write!(f, "down_write_trylock(tried_rwsem)"),
+            RcuRead => write!(f, "srcu_read_lock(srcu)"),
+            Synchronize => write!(f, "synchronize_srcu(srcu)"),
             Load(i) => write!(f, "atomic_read(atomic{i})"),
             Store(i) => write!(f, "atomic_xchg(atomic{i})"),
             Increment(i) => write!(f, "atomic_inc_return(atomic{i})"),
@@ -172,6 +217,9 @@ impl fmt::Display for Stmt {
             GateAdd => write!(f, "gate += 1"),
             WaitUntil(value) => write!(f, "wait until gate is {value}"),
             WaitWhile(value) => write!(f, "wait while gate is {value}"),
+            Take => write!(f, "take one off the gate"),
+            TryTake => write!(f, "take one off the gate if it is not 0"),
+            SpinUntil(odd) => write!(f, "spin until gate is {}", if odd { "odd" } else { "even" }),
             RetryUntil(value) => write!(f, "retry until gate is {value}"),
             Look(first, last) => write!(f, "look at {first}..={last}"),
             Change(first, last) => write!(f, "change {first}..={last}"),
