@@ -8,7 +8,7 @@ use super::grace::Grace;
 use super::object::{NOBODY, Object, Past};
 use super::op::{Kind, NO_OBJECT, ObjectId, Op, dependent};
 use super::record::Recorder;
-use super::strategy::Chooser;
+use super::strategy::{Bounded, Chooser};
 use super::work::{Item, Queue};
 use crate::lab::{Invariant, Stamp, Violation};
 use crate::lockdep::Lockdep;
@@ -79,6 +79,7 @@ pub(crate) struct Exec {
     /// Events that are only done again, from the previous execution.
     pub(crate) replayed: usize,
     pub(crate) chooser: Chooser,
+    pub(crate) bounded: Bounded,
     pub(crate) races: u64,
     pub(crate) violation: Option<Violation>,
     pub(crate) recorder: Option<Recorder>,
@@ -215,6 +216,7 @@ impl Exec {
             depth: 0,
             replayed: 0,
             chooser: Chooser::First,
+            bounded: Bounded::default(),
             races: 0,
             violation: None,
             recorder: None,
@@ -246,6 +248,7 @@ impl Exec {
         self.grace.clear();
         self.queues.clear();
         self.now_ms = 0;
+        self.bounded.times = 0;
         self.retries = [0; MAX_ACTORS];
         self.failed = [0; MAX_ACTORS];
         self.late_steps = 0;
