@@ -16,7 +16,7 @@ use model::platform::{ClientId, Plant, WorkFunc};
 use serde::{Deserialize, Serialize};
 use std::any::Any;
 use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -214,6 +214,8 @@ pub struct Outcome {
     pub coverage: Option<Coverage>,
     /// The happens-before classes seen, sorted, when counted; with whether each was a violation.
     pub classes: Vec<(u64, bool)>,
+    /// For each of them, the fewest preemptions with which it was seen.
+    pub preemptions: Vec<u16>,
 }
 
 /// A violation and the schedule that leads to it.
@@ -330,7 +332,7 @@ pub fn explore(
     // Only a search learns: one execution, run again, has but a part of what was learned.
     with(|exec| exec.lockdep.begin_search(config.lockdep));
     let mut stats = Stats::default();
-    let mut classes: HashSet<(u64, bool)> = HashSet::new();
+    let mut classes: HashMap<(u64, bool), u16> = HashMap::new();
     let mut failure = None;
     let end = loop {
         with(|exec| {
@@ -341,9 +343,14 @@ pub fn explore(
             }
         });
         let ended = run_once(program);
-        let (depth, races, class) = with(|exec| {
-            (exec.depth as u32, exec.races, exec.depth.checked_sub(1).map_or(0, |last| exec.frames[last].class))
+        let (depth, races, (class, preemptions)) = with(|exec| {
+            let last = exec.depth.checked_sub(1).map(|last| &exec.frames[last]);
+            (exec.depth as u32, exec.races, last.map_or((0, 0), |last| (last.class, last.preemptions)))
         });
+        let mut note = |violated| {
+            let fewest = classes.entry((class, violated)).or_insert(preemptions);
+            *fewest = preemptions.min(*fewest);
+        };
         if let Some(counter) = &mut counter {
             with(|exec| counter.count(exec));
         }
@@ -355,13 +362,13 @@ pub fn explore(
             Ended::Cut => stats.cut += 1,
             Ended::Well => {
                 if config.count_distinct {
-                    classes.insert((class, false));
+                    note(false);
                 }
             }
             Ended::Badly(violation) => {
                 stats.violations += 1;
                 if config.count_distinct {
-                    classes.insert((class, true));
+                    note(true);
                 }
                 if failure.is_none() {
                     failure = Some(with(|exec| failure_of(exec, violation)));
@@ -391,8 +398,9 @@ pub fn explore(
         Some(counter) if !config.count_distinct => counter.distinct(),
         _ => classes.len() as u64,
     };
-    let mut classes: Vec<(u64, bool)> = classes.into_iter().collect();
+    let mut classes: Vec<((u64, bool), u16)> = classes.into_iter().collect();
     classes.sort_unstable();
+    let (classes, preemptions) = classes.into_iter().unzip();
     tracing::debug!(executions = stats.executions, events = stats.events, ?end, "search ended");
     let predicted = with(|exec| exec.lockdep.take_reports());
     let (bound, cached) = with(|exec| {
@@ -400,7 +408,7 @@ pub fn explore(
         (exec.bound(&bounded, end == End::Exhausted), bounded.cache.map(|cache| cache.kept()))
     });
     let coverage = counter.map(|counter| counter.coverage());
-    Outcome { stats, end, failure, predicted, bound, cached, coverage, classes }
+    Outcome { stats, end, failure, predicted, bound, cached, coverage, classes, preemptions }
 }
 
 fn as_bound(preemptions: u32) -> u16 {

@@ -5,7 +5,7 @@ use crate::world::ScenarioProgram;
 use interleave::lab::Invariant;
 use interleave::lockdep::LockReport;
 use interleave::trace::{TraceError, TraceFile};
-use interleave::{Config, End, Failure, Limits, Outcome, Progress, Stats, Strategy, Timeline};
+use interleave::{Bound, Cached, Config, Coverage, End, Failure, Limits, Outcome, Progress, Stats, Strategy, Timeline};
 use model::platform::Plant;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -37,6 +37,21 @@ pub struct CheckResult {
     pub stats: Stats,
     /// The bound on preemptions, if the search had one.
     pub preemptions: Option<u32>,
+    /// What is known of what was covered.
+    pub reached: Reached,
+}
+
+/// See [`CheckResult`].
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+pub struct Reached {
+    /// Whether the bound on preemptions was raised round by round.
+    pub rounds: bool,
+    /// What the bound on preemptions came to.
+    pub bound: Option<Bound>,
+    /// What was kept to know beginnings of interleavings again.
+    pub cached: Option<Cached>,
+    /// What a random search has seen.
+    pub coverage: Option<Coverage>,
 }
 
 /// See [`CheckResult`].
@@ -120,11 +135,19 @@ pub fn check_scenario(
     let mut search = base.clone();
     search.strategy = match asked.strategy {
         StrategyHint::Exhaustive => Strategy::Exhaustive { preemptions: asked.preemptions, reduction: true },
+        // Under a bound that is what reduction is.
+        StrategyHint::Cached if asked.preemptions.is_none() => Strategy::Cached,
+        StrategyHint::Cached => Strategy::Exhaustive { preemptions: asked.preemptions, reduction: true },
+        StrategyHint::FewestPreemptions => Strategy::FewestPreemptions { most: asked.preemptions },
+        StrategyHint::Pos { seed } => Strategy::Pos { seed },
         StrategyHint::Random { seed } => Strategy::Random { seed },
         StrategyHint::Pct { seed, depth } => Strategy::Pct { seed, depth },
     };
     search.limits.executions = asked.executions;
-    let Outcome { stats, end, failure, predicted, .. } = interleave::explore(&program, &search, Some(stop), progress);
+    let Outcome { stats, end, failure, predicted, bound, cached, coverage, .. } =
+        interleave::explore(&program, &search, Some(stop), progress);
+    let rounds = asked.strategy == StrategyHint::FewestPreemptions;
+    let reached = Reached { rounds, bound, cached, coverage };
     let verdict = match (failure, end) {
         (Some(found), _) => {
             let switches = found.context_switches;
@@ -137,7 +160,9 @@ pub fn check_scenario(
         (None, End::Interrupted) => CheckVerdict::Interrupted,
         (None, end) => CheckVerdict::Holds { exhausted: end == End::Exhausted },
     };
-    CheckResult { verdict, predicted, stats, preemptions: asked.preemptions }
+    // A bound beyond which there is nothing bounds nothing.
+    let preemptions = bound.filter(|bound| !bound.complete).map(|bound| bound.preemptions);
+    CheckResult { verdict, predicted, stats, preemptions, reached }
 }
 
 /// Runs the execution that a trace file describes, and checks that it is the same, event by event.

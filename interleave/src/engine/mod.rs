@@ -8,7 +8,7 @@
 //! | `exec` | the running execution: arrival of operations, who goes next |
 //! | `enabled` | who can run |
 //! | `frame`, `reduce` | the path being explored, partial-order reduction |
-//! | `strategy` | the other ways of choosing |
+//! | `strategy` | the other ways of choosing, each in a file |
 //! | `liveness`, `wait_for`, `missed` | no progress, deadlocks; a deadlock in words, and what those that wait have missed |
 //! | `record` | an execution in words |
 //! | `coroutine` | actors as coroutines |

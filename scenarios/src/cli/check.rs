@@ -6,7 +6,7 @@ use super::select::select;
 use super::terminal::Terminal;
 use super::{BadInput, FINE, INTERRUPTED, VIOLATION};
 use crate::lang::{Answer, Design, Scenario};
-use crate::report::{Page, ResultJson, Row, Story, story, summary};
+use crate::report::{Page, ResultJson, Row, Story, reached_text, story, summary};
 use crate::run::{CheckOptions, CheckResult, CheckVerdict, Finding, check_scenario};
 use interleave::Stats;
 use model::platform::Plant;
@@ -49,6 +49,11 @@ struct Done<'a> {
 
 /// Runs it; the exit code.
 pub(super) fn check(args: &CheckArgs, terminal: &Terminal, stop: &Arc<AtomicBool>) -> Result<u8, BadInput> {
+    if args.preemptions.is_some() && args.strategy.is_some() && !args.explore().strategy.ends() {
+        return Err(BadInput::new(
+            "--preemptions means nothing to a random search: it bounds searches that cover everything",
+        ));
+    }
     let scenarios = select(&args.what, terminal)?;
     let options =
         CheckOptions { explore: args.explore(), strategy_given: args.strategy.is_some(), plants: args.plant.clone() };
@@ -252,6 +257,11 @@ fn table(done: &[Done<'_>], page: &Page) -> String {
         })
         .collect();
     let mut out = summary(&rows, page);
+    for d in done {
+        for said in d.result.iter().flat_map(reached_text) {
+            out += &format!("{}: {said}\n", d.job.name());
+        }
+    }
     for d in done {
         // a story ends with this line
         if let Some(trace) = d.trace.as_ref().filter(|_| !d.told) {

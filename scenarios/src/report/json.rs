@@ -2,7 +2,7 @@
 
 use super::summary::answer_text;
 use crate::lang::{Answer, Design};
-use crate::run::{CheckResult, CheckVerdict};
+use crate::run::{CheckResult, CheckVerdict, Reached};
 use interleave::lab::Violation;
 use interleave::lockdep::LockReport;
 use interleave::{Stats, Timeline};
@@ -37,6 +37,8 @@ pub struct ResultJson {
     pub trace: Option<String>,
     /// How much was explored.
     pub stats: serde_json::Value,
+    /// What is known of what was covered: by a bound on preemptions, a cache, a random search.
+    pub reached: Option<Reached>,
     /// The execution, when it was asked for.
     pub timeline: Option<TimelineJson>,
 }
@@ -78,6 +80,7 @@ impl ResultJson {
             context_switches_before_shrinking: finding.map(|f| f.switches_before_shrinking),
             trace,
             stats: result.map_or(serde_json::Value::Null, |r| stats_json(&r.stats)),
+            reached: result.map(|r| r.reached),
             timeline: finding.filter(|_| full).map(|f| TimelineJson::new(&f.timeline)),
         }
     }

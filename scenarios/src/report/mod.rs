@@ -7,6 +7,7 @@ mod blocks;
 mod json;
 mod lanes;
 mod page;
+mod reached;
 #[cfg(test)]
 mod sample;
 mod story;
@@ -14,5 +15,6 @@ mod summary;
 
 pub use json::{ResultJson, TimelineJson, ViolationJson, stats_json};
 pub use page::{Page, beside};
+pub use reached::reached_text;
 pub use story::{Story, story};
 pub use summary::{Row, answer_text, summary, verdict_text};

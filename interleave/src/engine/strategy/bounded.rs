@@ -1,8 +1,8 @@
 //! The bound on preemptions, one after the other (iterative context bounding, Musuvathi, Qadeer, PLDI 2007).
 //!
 //! A round is everything with at most so many preemptions. The next begins from the start with one more, so it does
-//! again what the rounds before it did; that is counted. A round in which the bound kept nobody from going is
-//! everything there is.
+//! again what the rounds before it did; that is counted. A round in which the bound kept nobody from going, but after
+//! prefixes that were gone on from with fewer preemptions, is everything there is.
 
 use super::Chooser;
 use super::cache::Cache;
@@ -15,7 +15,8 @@ use serde::Serialize;
 pub struct Bound {
     /// The bound, or that of the last round.
     pub preemptions: u32,
-    /// Whether everything was covered within the bound, and there is nothing beyond it: no execution has more.
+    /// Whether everything was covered, and not only within the bound: whatever has more preemptions is equivalent to
+    /// something that has not.
     pub complete: bool,
     /// Executions within the bound of an earlier round, and so done again.
     pub again: u64,
