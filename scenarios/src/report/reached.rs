@@ -32,7 +32,10 @@ fn bound_text(bound: &Bound, result: &CheckResult) -> Option<String> {
             thousands(result.stats.executions)
         )
     };
-    let most = |n: u32| format!("at most {}", preemptions(n));
+    let within = |n: u32| match n {
+        0 => "without a preemption".to_owned(),
+        n => format!("with at most {}", preemptions(n)),
+    };
     match &result.verdict {
         _ if bound.complete => Some(format!("more than {} lead to nothing new{redone}", preemptions(n))),
         CheckVerdict::Violated(_) if result.reached.rounds => {
@@ -40,13 +43,13 @@ fn bound_text(bound: &Bound, result: &CheckResult) -> Option<String> {
             Some(format!("found with {}{proved}{redone}", preemptions(n)))
         }
         CheckVerdict::Holds { exhausted: false } | CheckVerdict::Interrupted if result.reached.rounds && n > 0 => {
-            Some(format!("all interleavings with {} were covered{redone}", most(n - 1)))
+            Some(format!("all interleavings {} were covered{redone}", within(n - 1)))
         }
         CheckVerdict::Holds { exhausted: false } | CheckVerdict::Interrupted if result.reached.rounds => {
             Some(format!("not even the interleavings without a preemption were all covered{redone}"))
         }
         _ if result.reached.rounds && bound.again > 0 => {
-            Some(format!("every round up to {} was covered{redone}", most(n)))
+            Some(format!("all interleavings {} were covered{redone}", within(n)))
         }
         _ => None,
     }
