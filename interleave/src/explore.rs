@@ -1,5 +1,6 @@
 //! Programs, and the search over their executions.
 
+use crate::coverage::{Counter, Coverage};
 use crate::engine::clock::Actors;
 use crate::engine::coroutine::{Actor, Resumed};
 use crate::engine::exec::{Exec, Fallen, Mode, Next, with};
@@ -7,7 +8,7 @@ use crate::engine::frame::Frame;
 use crate::engine::op::{Kind, Op};
 use crate::engine::part::Part;
 use crate::engine::record::{Recorder, Timeline};
-use crate::engine::strategy::Chooser;
+use crate::engine::strategy::{Bound, Bounded, Cache, Cached, Chooser};
 use crate::lab::{Invariant, Violation};
 use crate::lockdep::LockReport;
 use crate::panics::{self, Quiet};
@@ -16,7 +17,7 @@ use model::platform::{ClientId, Plant, WorkFunc};
 use serde::{Deserialize, Serialize};
 use std::any::Any;
 use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -77,6 +78,11 @@ pub struct Config {
     pub failures: u32,
     /// Whether to count distinct executions by their happens-before order ([`Stats::distinct`]).
     pub count_distinct: bool,
+    /// Whether a random search says how much it has seen ([`Outcome::coverage`]); a search that is not random knows.
+    pub coverage: bool,
+    /// Most prefixes or schedules that a search keeps to know them again, some 20 bytes each ([`Outcome::cached`],
+    /// [`Outcome::coverage`]).
+    pub most_states: usize,
     /// Whether to go on after a violation, and count them ([`Stats::violations`]).
     pub keep_going: bool,
     /// Whether to look out for deadlocks that no execution has ([`Outcome::predicted`]).
@@ -93,6 +99,9 @@ impl Default for Config {
             free_retries: 3,
             failures: 0,
             count_distinct: false,
+            coverage: true,
+            // As many as a table of 2^23 holds: at most 150 MB.
+            most_states: 7 << 20,
             keep_going: false,
             lockdep: true,
         }
@@ -102,14 +111,23 @@ impl Default for Config {
 /// See [`Config`].
 #[derive(Clone, Debug)]
 pub enum Strategy {
-    /// Every interleaving, or with `preemptions` every one that has at most so many of them. The reduction leaves out
-    /// interleavings that differ only in the order of independent operations; it is not used under a bound, where it
-    /// would not be sound.
+    /// Every interleaving, or with `preemptions` every one that has at most so many of them. A preemption is that another
+    /// actor goes on although the one that runs could.
     Exhaustive {
         /// The bound.
         preemptions: Option<u32>,
-        /// Partial-order reduction.
+        /// Whether interleavings that differ only in the order of independent operations are left out: by partial-order
+        /// reduction; under a bound, where that would not be sound, by [`Strategy::Cached`]'s way.
         reduction: bool,
+    },
+    /// Every interleaving; where the search comes to a prefix equivalent to one that it has gone on from, it does not go
+    /// on ([`Outcome::cached`]). Needs memory, and is seldom better than the reduction.
+    Cached,
+    /// Every interleaving with no preemption, then those with at most one, and so on: the first failure found is one with
+    /// the fewest preemptions. Ends when no interleaving has more ([`Outcome::bound`]).
+    FewestPreemptions {
+        /// The last bound; None for no last one.
+        most: Option<u32>,
     },
     /// A uniform choice at each step.
     Random {
@@ -122,6 +140,11 @@ pub enum Strategy {
         seed: u64,
         /// Depth of the bug looked for.
         depth: u32,
+    },
+    /// Partial order sampling.
+    Pos {
+        /// Where the generator starts.
+        seed: u64,
     },
 }
 
@@ -160,9 +183,10 @@ pub struct Stats {
 }
 
 /// Why a search ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Default, Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub enum End {
     /// Everything was covered, within the bound on preemptions if there was one.
+    #[default]
     Exhausted,
     /// An invariant fell.
     Violated,
@@ -173,7 +197,7 @@ pub enum End {
 }
 
 /// What a search came to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// How much was explored.
     pub stats: Stats,
@@ -184,8 +208,16 @@ pub struct Outcome {
     /// Deadlocks predicted from the order in which all executions together took their locks, in the order in which they
     /// were seen. They do not end a search: no execution has them, and one that does may yet come, or provably not.
     pub predicted: Vec<LockReport>,
+    /// What the bound on preemptions came to, if there was one.
+    pub bound: Option<Bound>,
+    /// What was kept to know prefixes again, if anything.
+    pub cached: Option<Cached>,
+    /// How much of what there is a random search has seen.
+    pub coverage: Option<Coverage>,
     /// The happens-before classes seen, sorted, when counted; with whether each was a violation.
     pub classes: Vec<(u64, bool)>,
+    /// For each of them, the fewest preemptions with which it was seen.
+    pub preemptions: Vec<u16>,
 }
 
 /// A violation and the schedule that leads to it.
@@ -262,6 +294,7 @@ pub(crate) fn prepare(config: &Config, chooser: Chooser) {
         exec.part = Part::default();
         exec.plan.clear();
         exec.chooser = chooser;
+        exec.bounded = Bounded::default();
         exec.recorder = None;
         exec.planted = config.planted.iter().fold(0, |set, plant| set | 1 << *plant as u32);
         exec.free_timers = config.free_timers;
@@ -276,12 +309,14 @@ pub(crate) fn prepare(config: &Config, chooser: Chooser) {
 /// What makes the choices of a search.
 pub(crate) fn chooser(strategy: &Strategy) -> Chooser {
     match *strategy {
-        Strategy::Exhaustive { preemptions, reduction } => Chooser::Exhaustive {
-            reduce: reduction && preemptions.is_none(),
-            bound: preemptions.map(|n| n.min(u32::from(u16::MAX)) as u16),
-        },
+        Strategy::Exhaustive { preemptions, reduction } => {
+            Chooser::Exhaustive { reduce: reduction && preemptions.is_none(), bound: preemptions.map(as_bound) }
+        }
+        Strategy::Cached => Chooser::Exhaustive { reduce: false, bound: None },
+        Strategy::FewestPreemptions { .. } => Chooser::Exhaustive { reduce: false, bound: Some(0) },
         Strategy::Random { seed } => Chooser::random(seed),
         Strategy::Pct { seed, depth } => Chooser::pct(seed, depth),
+        Strategy::Pos { seed } => Chooser::pos(seed),
     }
 }
 
@@ -297,11 +332,16 @@ pub fn explore(
 ) -> Outcome {
     let chooser = chooser(&config.strategy);
     let exhaustive = matches!(chooser, Chooser::Exhaustive { .. });
+    let mut counter = counter(config);
     prepare(config, chooser);
+    with(|exec| {
+        exec.bounded = bounded(config);
+        exec.count_classes |= counter.is_some() || exec.bounded.cache.is_some();
+    });
     // Only a search learns: one execution, run again, has but a part of what was learned.
     with(|exec| exec.lockdep.begin_search(config.lockdep));
     let mut stats = Stats::default();
-    let mut classes: HashSet<(u64, bool)> = HashSet::new();
+    let mut classes: HashMap<(u64, bool), u16> = HashMap::new();
     let mut failure = None;
     let end = loop {
         with(|exec| {
@@ -312,9 +352,17 @@ pub fn explore(
             }
         });
         let ended = run_once(program);
-        let (depth, races, class) = with(|exec| {
-            (exec.depth as u32, exec.races, exec.depth.checked_sub(1).map_or(0, |last| exec.frames[last].class))
+        let (depth, races, (class, preemptions)) = with(|exec| {
+            let last = exec.depth.checked_sub(1).map(|last| &exec.frames[last]);
+            (exec.depth as u32, exec.races, last.map_or((0, 0), |last| (last.class, last.preemptions)))
         });
+        let mut note = |violated| {
+            let fewest = classes.entry((class, violated)).or_insert(preemptions);
+            *fewest = preemptions.min(*fewest);
+        };
+        if let Some(counter) = &mut counter {
+            with(|exec| counter.count(exec));
+        }
         stats.executions += 1;
         stats.events += u64::from(depth);
         stats.races = races;
@@ -323,13 +371,13 @@ pub fn explore(
             Ended::Cut => stats.cut += 1,
             Ended::Well => {
                 if config.count_distinct {
-                    classes.insert((class, false));
+                    note(false);
                 }
             }
             Ended::Badly(violation) => {
                 stats.violations += 1;
                 if config.count_distinct {
-                    classes.insert((class, true));
+                    note(true);
                 }
                 if failure.is_none() {
                     failure = Some(with(|exec| failure_of(exec, violation)));
@@ -339,13 +387,13 @@ pub fn explore(
                 }
             }
         }
-        stats.distinct = classes.len() as u64;
+        stats.distinct = counter.as_ref().map_or(classes.len() as u64, Counter::distinct);
         if stats.executions.is_multiple_of(256)
             && let Some(progress) = &mut progress
         {
             progress(&stats);
         }
-        if exhaustive && !with(Exec::backtrack) {
+        if exhaustive && !with(Exec::next_path) {
             break End::Exhausted;
         }
         if stop.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
@@ -355,12 +403,46 @@ pub fn explore(
             break End::LimitReached;
         }
     };
-    stats.distinct = classes.len() as u64;
-    let mut classes: Vec<(u64, bool)> = classes.into_iter().collect();
+    stats.distinct = match &counter {
+        Some(counter) if !config.count_distinct => counter.distinct(),
+        _ => classes.len() as u64,
+    };
+    let mut classes: Vec<((u64, bool), u16)> = classes.into_iter().collect();
     classes.sort_unstable();
+    let (classes, preemptions) = classes.into_iter().unzip();
     tracing::debug!(executions = stats.executions, events = stats.events, ?end, "search ended");
     let predicted = with(|exec| exec.lockdep.take_reports());
-    Outcome { stats, end, failure, predicted, classes }
+    let (bound, cached) = with(|exec| {
+        let bounded = std::mem::take(&mut exec.bounded);
+        (exec.bound(&bounded, end == End::Exhausted), bounded.cache.map(|cache| cache.kept()))
+    });
+    let coverage = counter.map(|counter| counter.coverage());
+    Outcome { stats, end, failure, predicted, bound, cached, coverage, classes, preemptions }
+}
+
+fn as_bound(preemptions: u32) -> u16 {
+    preemptions.min(u32::from(u16::MAX)) as u16
+}
+
+/// What a search with a bound or a cache begins with.
+fn bounded(config: &Config) -> Bounded {
+    let (rounds, caches) = match config.strategy {
+        Strategy::FewestPreemptions { most } => (Some(most.map_or(u16::MAX, as_bound)), true),
+        Strategy::Exhaustive { preemptions, reduction } => (None, preemptions.is_some() && reduction),
+        Strategy::Cached => (None, true),
+        _ => (None, false),
+    };
+    Bounded::new(rounds, caches.then(|| Box::new(Cache::new(config.most_states))))
+}
+
+/// What counts the executions of a random search.
+fn counter(config: &Config) -> Option<Counter> {
+    let depth = match config.strategy {
+        Strategy::Random { .. } | Strategy::Pos { .. } => None,
+        Strategy::Pct { depth, .. } => Some(depth),
+        _ => return None,
+    };
+    config.coverage.then(|| Counter::new(config.most_states, depth))
 }
 
 /// Runs `schedule` with everything written down.

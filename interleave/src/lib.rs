@@ -6,6 +6,7 @@
 
 #![warn(missing_docs)]
 
+mod coverage;
 mod engine;
 mod explore;
 pub mod lab;
@@ -20,8 +21,10 @@ pub mod sim;
 pub mod sync;
 pub mod trace;
 
+pub use coverage::{Coverage, Guarantee};
 pub use engine::clock::MAX_ACTORS;
 pub use engine::record::{Step, Timeline};
+pub use engine::strategy::{Bound, Cached};
 pub use explore::{
     Config, DoesNotFit, End, Execution, Failure, Launch, Limits, Outcome, Program, Progress, Schedule, Stats, Strategy,
     explore, replay, replay_until,

@@ -8,7 +8,10 @@ use interleave::lab::Invariant;
 use interleave::lockdep::LockReport;
 use interleave::search::{Crew, explore_split};
 use interleave::trace::{TraceError, TraceFile};
-use interleave::{Config, End, Failure, Limits, Outcome, Program, Progress, Shrunk, Stats, Strategy, Timeline};
+use interleave::{
+    Bound, Cached, Config, Coverage, End, Failure, Limits, Outcome, Program, Progress, Shrunk, Stats, Strategy,
+    Timeline,
+};
 use model::platform::Plant;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -44,6 +47,21 @@ pub struct CheckResult {
     pub stats: Stats,
     /// The bound on preemptions, if the search had one.
     pub preemptions: Option<u32>,
+    /// What is known of what was covered.
+    pub reached: Reached,
+}
+
+/// See [`CheckResult`].
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+pub struct Reached {
+    /// Whether the bound on preemptions was raised round by round.
+    pub rounds: bool,
+    /// What the bound on preemptions came to.
+    pub bound: Option<Bound>,
+    /// What was kept to know beginnings of interleavings again.
+    pub cached: Option<Cached>,
+    /// What a random search has seen.
+    pub coverage: Option<Coverage>,
 }
 
 /// See [`CheckResult`].
@@ -234,14 +252,18 @@ impl<'a> Question<'a> {
 
     /// What a search of this came to, its failure made simple. `tell` hears of the executions that takes.
     pub fn answer(&self, outcome: Outcome, stop: Option<&AtomicBool>, tell: &mut dyn FnMut(&Stats)) -> CheckResult {
-        let Outcome { stats, end, failure, predicted, .. } = outcome;
+        let Outcome { stats, end, failure, predicted, bound, cached, coverage, .. } = outcome;
+        let rounds = self.asked.strategy == StrategyHint::FewestPreemptions;
+        let reached = Reached { rounds, bound, cached, coverage };
         let verdict = match (failure, end) {
             (Some(found), _) => CheckVerdict::Violated(Box::new(self.finding(&found, &stats, stop, tell))),
             (None, end) if !predicted.is_empty() => CheckVerdict::Predicted { exhausted: end == End::Exhausted },
             (None, End::Interrupted) => CheckVerdict::Interrupted,
             (None, end) => CheckVerdict::Holds { exhausted: end == End::Exhausted },
         };
-        CheckResult { verdict, predicted, stats, preemptions: self.asked.preemptions }
+        // A bound beyond which there is nothing bounds nothing.
+        let preemptions = bound.filter(|bound| !bound.complete).map(|bound| bound.preemptions);
+        CheckResult { verdict, predicted, stats, preemptions, reached }
     }
 
     fn finding(
@@ -363,6 +385,11 @@ fn merged(scenario: &Explore, options: &CheckOptions) -> Explore {
 pub(crate) fn strategy(asked: &Explore) -> Strategy {
     match asked.strategy {
         StrategyHint::Exhaustive => Strategy::Exhaustive { preemptions: asked.preemptions, reduction: true },
+        // Under a bound that is what reduction is.
+        StrategyHint::Cached if asked.preemptions.is_none() => Strategy::Cached,
+        StrategyHint::Cached => Strategy::Exhaustive { preemptions: asked.preemptions, reduction: true },
+        StrategyHint::FewestPreemptions => Strategy::FewestPreemptions { most: asked.preemptions },
+        StrategyHint::Pos { seed } => Strategy::Pos { seed },
         StrategyHint::Random { seed } => Strategy::Random { seed },
         StrategyHint::Pct { seed, depth } => Strategy::Pct { seed, depth },
     }

@@ -9,7 +9,7 @@ use super::object::{NOBODY, Object, Past};
 use super::op::{Kind, NO_OBJECT, ObjectId, Op, dependent};
 use super::part::Part;
 use super::record::Recorder;
-use super::strategy::Chooser;
+use super::strategy::{Bounded, Chooser};
 use super::work::{Item, Queue};
 use crate::lab::{Invariant, Stamp, Violation};
 use crate::lockdep::Lockdep;
@@ -82,6 +82,7 @@ pub(crate) struct Exec {
     pub(crate) chooser: Chooser,
     /// Who goes next, last first, as far as that is possible: see [`Frame::plan`].
     pub(crate) plan: Vec<u8>,
+    pub(crate) bounded: Bounded,
     pub(crate) races: u64,
     /// Which part of the search this is.
     pub(crate) part: Part,
@@ -221,6 +222,7 @@ impl Exec {
             replayed: 0,
             chooser: Chooser::First,
             plan: Vec::new(),
+            bounded: Bounded::default(),
             races: 0,
             part: Part::default(),
             violation: None,
@@ -253,6 +255,7 @@ impl Exec {
         self.grace.clear();
         self.queues.clear();
         self.now_ms = 0;
+        self.bounded.times = 0;
         self.retries = [0; MAX_ACTORS];
         self.failed = [0; MAX_ACTORS];
         self.late_steps = 0;

@@ -9,7 +9,7 @@
 //! | `enabled` | who can run |
 //! | `frame`, `reduce` | the path being explored, partial-order reduction |
 //! | `part` | what a part of a search that is split knows of the rest |
-//! | `strategy` | the other ways of choosing |
+//! | `strategy` | the other ways of choosing, each in a file |
 //! | `liveness`, `wait_for`, `missed` | no progress, deadlocks; a deadlock in words, and what those that wait have missed |
 //! | `record` | an execution in words |
 //! | `coroutine` | actors as coroutines |

@@ -35,6 +35,9 @@ impl Exec {
         if self.frames.len() <= depth {
             self.frames.push(Default::default());
         }
+        if !reduce && self.is_covered(bound.is_some(), runnable) {
+            return None;
+        }
         let sleep = if reduce { self.asleep(depth) } else { 0 };
         let available = runnable & !sleep;
         if available == 0 {
@@ -61,6 +64,7 @@ impl Exec {
                 (Some(bound), Some(stay))
                     if runnable & (1 << stay) != 0 && self.frames[depth - 1].preemptions >= bound =>
                 {
+                    self.bounded.held_back |= runnable != 1 << stay;
                     1 << stay
                 }
                 // To begin is independent of everything, as is a choice of one's own: all orders of them are one.

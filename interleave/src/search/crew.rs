@@ -72,12 +72,21 @@ struct State {
     over: bool,
 }
 
+/// Whether a search has parts: what it explores next depends on the path it is on and on nothing else. A cache knows of
+/// everything before, and a bound on preemptions has one for its reduction.
+pub fn can_be_split(strategy: &Strategy) -> bool {
+    match strategy {
+        Strategy::Exhaustive { preemptions, reduction } => preemptions.is_none() || !reduction,
+        _ => false,
+    }
+}
+
 /// Searches like [`explore`], with the same outcome, by as many threads as `crew` has. Each of them makes its own
-/// program. Random strategies, which have no parts, run on one thread and are neither saved nor resumed; so does a
+/// program. Strategies that have no parts ([`can_be_split`]) run on one thread and are neither saved nor resumed; so does a
 /// search with a limit on executions, but for the saving. Deadlocks are predicted ([`Outcome::predicted`]) only by one
 /// thread that begins at the beginning: the order in which threads learn of locks would not be the same twice.
 pub fn explore_split(program: &(dyn Fn() -> Box<dyn Program> + Sync), config: &Config, crew: Crew<'_>) -> Outcome {
-    if !matches!(config.strategy, Strategy::Exhaustive { .. }) {
+    if !can_be_split(&config.strategy) {
         return explore(program().as_ref(), config, crew.stop, None);
     }
     let tree = match crew.resume {
@@ -147,7 +156,8 @@ pub(super) fn run(
     tracing::debug!(executions = stats.executions, events = stats.events, ?end, threads, "search ended");
     let classes = found.classes.into_iter().collect();
     let predicted = predicted.into_inner().unwrap_or_else(|e| e.into_inner());
-    (Outcome { stats, end, failure: found.failure, predicted, classes }, found.escapes)
+    let failure = found.failure;
+    (Outcome { stats, end, failure, predicted, classes, ..Outcome::default() }, found.escapes)
 }
 
 /// Says that a thread has left, also when it panics.

@@ -25,6 +25,6 @@ mod shards;
 mod tree;
 
 pub use checkpoint::{BadCheckpoint, Checkpoint};
-pub use crew::{Crew, Told, explore_split};
+pub use crew::{Crew, Told, can_be_split, explore_split};
 pub use shards::{Plan, TaskEnd, TaskResult};
 pub use tree::Survey;

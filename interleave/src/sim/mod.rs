@@ -77,7 +77,7 @@ impl Kernel for Sim {
     }
 
     fn now_ms() -> u64 {
-        with(|exec| exec.now_ms)
+        with(|exec| exec.look_at_time())
     }
 
     #[track_caller]

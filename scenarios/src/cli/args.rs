@@ -69,19 +69,21 @@ pub(super) struct CheckArgs {
     /// Puts the scenarios to this design only; may be repeated.
     #[arg(long, value_parser = designs())]
     pub(super) design: Vec<Design>,
-    /// Explores only interleavings with at most N preemptions.
+    /// Explores only interleavings with at most N preemptions: points at which another thread, wave or worker goes on
+    /// although the one that runs could.
     #[arg(long, value_name = "N")]
     pub(super) preemptions: Option<u32>,
     /// How to search; the scenario's own way when left out.
     #[arg(long, value_enum)]
     pub(super) strategy: Option<StrategyArg>,
-    /// Where the generator of a random or pct search starts.
+    /// Where the generator of a random, pct or pos search starts.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(super) seed: u64,
     /// Depth of the bug that a pct search looks for.
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(super) depth: u32,
-    /// Stops after N executions of each scenario; random and pct need it and take 10000 when it is left out.
+    /// Stops after N executions of each scenario; random, pct and pos need it and take 10000 when it is left
+    /// out.
     #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) executions: Option<u64>,
@@ -182,11 +184,14 @@ impl CheckArgs {
     pub(super) fn explore(&self) -> Explore {
         let strategy = match self.strategy {
             None | Some(StrategyArg::Exhaustive) => StrategyHint::Exhaustive,
+            Some(StrategyArg::Cached) => StrategyHint::Cached,
+            Some(StrategyArg::FewestPreemptions) => StrategyHint::FewestPreemptions,
+            Some(StrategyArg::Pos) => StrategyHint::Pos { seed: self.seed },
             Some(StrategyArg::Random) => StrategyHint::Random { seed: self.seed },
             Some(StrategyArg::Pct) => StrategyHint::Pct { seed: self.seed, depth: self.depth },
         };
         // a random search does not end by itself
-        let executions = self.executions.or((strategy != StrategyHint::Exhaustive).then_some(10_000));
+        let executions = self.executions.or((!strategy.ends()).then_some(10_000));
         let (preemptions, failures) = (self.preemptions, self.failures);
         Explore { strategy, preemptions, executions, failures, ..Explore::default() }
     }
@@ -207,10 +212,18 @@ pub(super) enum EngineArg {
 pub(super) enum StrategyArg {
     /// Every interleaving, equivalent ones once.
     Exhaustive,
+    /// Every interleaving too, by remembering how they begin; needs memory, and seldom less time.
+    Cached,
+    /// Every interleaving without a preemption, then those with at most one, and so on: what is found first needs the
+    /// fewest.
+    FewestPreemptions,
     /// Random walks.
     Random,
-    /// Probabilistic concurrency testing: random priorities, few changes.
+    /// Probabilistic concurrency testing: random priorities, few changes; says with which probability it finds a bug of
+    /// --depth.
     Pct,
+    /// Partial order sampling: random priorities of steps; sees more different interleavings than random walks.
+    Pos,
 }
 
 /// See [`Command::Replay`].

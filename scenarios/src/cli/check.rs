@@ -8,12 +8,12 @@ use super::terminal::Terminal;
 use super::{BadInput, FINE, INTERRUPTED, VIOLATION};
 use crate::lang::{Answer, Design, Scenario};
 use crate::minimise::Minimal;
-use crate::report::{Page, ResultJson, Row, Story, story, summary};
+use crate::report::{Page, ResultJson, Row, Story, reached_text, story, summary};
 use crate::run::{
     CheckOptions, CheckResult, CheckVerdict, Finding, Minimised, Question, check_by_crew, check_scenario,
 };
-use interleave::search::Crew;
-use interleave::{Stats, Strategy};
+use interleave::Stats;
+use interleave::search::{Crew, can_be_split};
 use model::platform::Plant;
 use std::fs;
 use std::path::Path;
@@ -63,6 +63,11 @@ pub(super) struct Saved {
 pub(super) fn check(args: &CheckArgs, terminal: &Terminal, stop: &Arc<AtomicBool>) -> Result<u8, BadInput> {
     if args.engine == EngineArg::Loom {
         return super::loom::check(args, terminal, stop);
+    }
+    if args.preemptions.is_some() && args.strategy.is_some() && !args.explore().strategy.ends() {
+        return Err(BadInput::new(
+            "--preemptions means nothing to a random search: it bounds searches that cover everything",
+        ));
     }
     let scenarios = select(&args.what, terminal)?;
     let options = CheckOptions {
@@ -228,7 +233,7 @@ fn run_long(
     progress: &Arc<Progress>,
 ) -> CheckResult {
     let question = Question::new(job.scenario, job.design, options);
-    let exhaustive = matches!(question.search().strategy, Strategy::Exhaustive { .. });
+    let exhaustive = can_be_split(&question.search().strategy);
     if !exhaustive || !(long.is_asked_for() || progress.is_watched()) {
         return run(job, options, stop, progress);
     }
@@ -371,6 +376,11 @@ pub(super) fn table(done: &[Done<'_>], page: &Page) -> String {
         })
         .collect();
     let mut out = summary(&rows, page);
+    for d in done {
+        for said in d.result.iter().flat_map(reached_text) {
+            out += &format!("{}: {said}\n", d.job.name());
+        }
+    }
     for d in done {
         // a story ends with these lines
         let Some(saved) = d.saved.as_ref().filter(|_| !d.told) else { continue };

@@ -4,8 +4,7 @@ use super::BadInput;
 use super::args::CheckArgs;
 use super::check::Job;
 use crate::run::{CheckOptions, Question};
-use interleave::Strategy;
-use interleave::search::Checkpoint;
+use interleave::search::{Checkpoint, can_be_split};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -88,9 +87,9 @@ impl Long {
 
 fn its_file(dir: &Path, job: &Job<'_>, options: &CheckOptions, resume: bool) -> Result<ItsFile, BadInput> {
     let question = Question::new(job.scenario, job.design, options);
-    if !matches!(question.search().strategy, Strategy::Exhaustive { .. }) {
-        let what = "is searched at random, and only an exhaustive search has checkpoints; a random one is begun again";
-        return Err(BadInput::new(format!("{} {what} with another --seed", job.name())));
+    if !can_be_split(&question.search().strategy) {
+        let what = "is searched at random, with a cache or under a bound; only an exhaustive search has checkpoints";
+        return Err(BadInput::new(format!("{} {what}", job.name())));
     }
     let path = dir.join(format!("{}.{}.checkpoint", job.scenario.name, job.design));
     let header = serde_json::to_value(question.header()).expect("plain data serialises");

@@ -47,7 +47,7 @@ pub(super) fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<u8, BadInpu
     }
     let end = if failure.is_some() { End::Violated } else { End::Exhausted };
     let failure = failure.map(|(_, failure)| failure.clone());
-    let outcome = Outcome { stats, end, failure, predicted: Vec::new(), classes: Vec::new() };
+    let outcome = Outcome { stats, end, failure, ..Outcome::default() };
     let result = question.answer(outcome, None, &mut |_| ());
 
     let design = question.design();

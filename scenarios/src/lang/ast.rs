@@ -695,8 +695,17 @@ pub enum StrategyHint {
     /// Everything, with partial-order reduction where that is sound.
     #[default]
     Exhaustive,
+    /// Everything; beginnings that are equivalent to one that was gone on from are not.
+    Cached,
+    /// Everything without a preemption, then with at most one, and so on.
+    FewestPreemptions,
     /// Random walks.
     Random {
+        /// Where the generator starts.
+        seed: u64,
+    },
+    /// Partial order sampling.
+    Pos {
         /// Where the generator starts.
         seed: u64,
     },
@@ -707,4 +716,14 @@ pub enum StrategyHint {
         /// Depth of the bug looked for: priority change points plus one.
         depth: u32,
     },
+}
+
+impl StrategyHint {
+    /// Whether the search comes to an end by itself.
+    pub const fn ends(self) -> bool {
+        match self {
+            StrategyHint::Exhaustive | StrategyHint::Cached | StrategyHint::FewestPreemptions => true,
+            StrategyHint::Random { .. } | StrategyHint::Pct { .. } | StrategyHint::Pos { .. } => false,
+        }
+    }
 }

@@ -358,13 +358,16 @@ fn region(mut r: Reader<'_>, sink: &Sink) -> Result<Region, Option<String>> {
     }
 }
 
+/// Names of the strategies.
+const STRATEGIES: [&str; 6] = ["exhaustive", "cached", "fewest-preemptions", "random", "pct", "pos"];
+
 fn explore(mut r: Reader<'_>, sink: &Sink) -> Explore {
     let small = |v: Option<(u64, Place)>| v.map(|(n, _)| n as u32);
     let strategy = r.string_prop("strategy");
     let seed = r.number_prop("seed", u64::MAX);
     let depth = r.number_prop("depth", 1000);
     let name = strategy.map_or("exhaustive", |(n, _)| n);
-    for (key, given, where_it_belongs) in [("seed", seed, &["random", "pct"][..]), ("depth", depth, &["pct"])] {
+    for (key, given, where_it_belongs) in [("seed", seed, &["random", "pct", "pos"][..]), ("depth", depth, &["pct"])] {
         if let Some((_, at)) = given
             && !where_it_belongs.contains(&name)
         {
@@ -379,11 +382,14 @@ fn explore(mut r: Reader<'_>, sink: &Sink) -> Explore {
     let known = match name {
         "exhaustive" => Some(StrategyHint::Exhaustive),
         "random" => Some(StrategyHint::Random { seed }),
+        "cached" => Some(StrategyHint::Cached),
+        "fewest-preemptions" => Some(StrategyHint::FewestPreemptions),
+        "pos" => Some(StrategyHint::Pos { seed }),
         "pct" => Some(StrategyHint::Pct { seed, depth }),
         _ => None,
     };
     let strategy = match strategy {
-        Some(name) => r.known(name, "strategy", &["exhaustive", "random", "pct"], known).unwrap_or_default(),
+        Some(name) => r.known(name, "strategy", &STRATEGIES, known).unwrap_or_default(),
         None => StrategyHint::Exhaustive,
     };
     let explore = Explore {
@@ -395,7 +401,7 @@ fn explore(mut r: Reader<'_>, sink: &Sink) -> Explore {
         retries: small(r.number_prop("retries", 1000)),
         failures: small(r.number_prop("failures", 1000)),
     };
-    if strategy != StrategyHint::Exhaustive && explore.executions.is_none() {
+    if !strategy.ends() && explore.executions.is_none() {
         sink.push(
             Problem::new(format!("strategy \"{name}\" never ends by itself"), r.head_place(), "no `executions` here")
                 .help("say how many, as in executions=10000"),

@@ -203,6 +203,9 @@ fn explore(e: &Explore) -> String {
     let mut text = "explore".to_owned();
     match e.strategy {
         StrategyHint::Exhaustive => {}
+        StrategyHint::Cached => text += " strategy=\"cached\"",
+        StrategyHint::FewestPreemptions => text += " strategy=\"fewest-preemptions\"",
+        StrategyHint::Pos { seed } => text += &format!(" strategy=\"pos\" seed={seed}"),
         StrategyHint::Random { seed } => text += &format!(" strategy=\"random\" seed={seed}"),
         StrategyHint::Pct { seed, depth } => text += &format!(" strategy=\"pct\" seed={seed} depth={depth}"),
     }

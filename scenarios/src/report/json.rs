@@ -3,7 +3,7 @@
 use super::summary::answer_text;
 use crate::lang::{Answer, Design};
 use crate::minimise::{Measure, Minimal};
-use crate::run::{CheckResult, CheckVerdict};
+use crate::run::{CheckResult, CheckVerdict, Reached};
 use interleave::lab::Violation;
 use interleave::lockdep::LockReport;
 use interleave::{Stats, Timeline};
@@ -44,6 +44,8 @@ pub struct ResultJson {
     pub minimal: Option<MinimalJson>,
     /// How much was explored.
     pub stats: serde_json::Value,
+    /// What is known of what was covered: by a bound on preemptions, a cache, a random search.
+    pub reached: Option<Reached>,
     /// The execution, when it was asked for.
     pub timeline: Option<TimelineJson>,
 }
@@ -88,6 +90,7 @@ impl ResultJson {
             token: finding.map(|f| f.token.to_text()),
             minimal: finding.and_then(|f| f.minimal.as_ref()).map(|m| MinimalJson::new(&m.minimal)),
             stats: result.map_or(serde_json::Value::Null, |r| stats_json(&r.stats)),
+            reached: result.map(|r| r.reached),
             timeline: finding.filter(|_| full).map(|f| TimelineJson::new(&f.timeline)),
         }
     }

@@ -8,6 +8,7 @@ mod json;
 mod lanes;
 mod opinions;
 mod page;
+mod reached;
 #[cfg(test)]
 mod sample;
 mod story;
@@ -16,5 +17,6 @@ mod summary;
 pub use json::{MinimalJson, ResultJson, TimelineJson, ViolationJson, stats_json};
 pub use opinions::{OpinionJson, OpinionRow, opinions};
 pub use page::{Page, beside};
+pub use reached::reached_text;
 pub use story::{Story, story};
 pub use summary::{Row, answer_text, summary, verdict_text};

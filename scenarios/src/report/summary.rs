@@ -118,6 +118,7 @@ mod tests {
             predicted: Vec::new(),
             stats: Stats { executions, distinct: executions / 2, ..Stats::default() },
             preemptions,
+            reached: crate::run::Reached::default(),
         }
     }
 

@@ -1,6 +1,27 @@
 //! Who goes next, where the search has a choice.
+//!
+//! | file | trade |
+//! |---|---|
+//! | `bounded` | the bound on preemptions, and raising it |
+//! | `cache` | prefixes after which the search has been |
+//! | `pct`, `pos` | random searches that are better than a walk |
+//!
+//! The search over everything with reduction is in [`super::reduce`].
 
-use super::clock::{Actors, MAX_ACTORS};
+mod bounded;
+mod cache;
+mod pct;
+mod pos;
+
+pub use bounded::Bound;
+pub(crate) use bounded::Bounded;
+pub use cache::Cached;
+pub(crate) use cache::{ByHash, Cache};
+use pct::Pct;
+pub(crate) use pct::SHORTEST;
+use pos::Pos;
+
+use super::clock::Actors;
 use super::exec::Exec;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -14,9 +35,10 @@ pub(crate) enum Chooser {
     Exhaustive { reduce: bool, bound: Option<u16> },
     /// A uniform choice at each step.
     Random(Box<ChaCha8Rng>),
-    /// Probabilistic concurrency testing (Burckhardt et al., 2010): random priorities that drop at `depth - 1` random
-    /// events of an execution of about `length` events.
-    Pct { rng: Box<ChaCha8Rng>, priorities: [u64; MAX_ACTORS], drops: Vec<u64>, depth: u32, length: u64 },
+    /// Probabilistic concurrency testing.
+    Pct(Pct),
+    /// Partial order sampling.
+    Pos(Pos),
     /// Exactly these actors, and these values of [`Kind::Choose`](super::op::Kind::Choose); anything else is an error.
     Exactly { wanted: Vec<u8>, values: Vec<u8>, chosen: usize },
     /// These actors as far as they can run, then [`Chooser::First`]; these values as far as they go, then 0.
@@ -28,13 +50,10 @@ impl Chooser {
         Chooser::Random(Box::new(ChaCha8Rng::seed_from_u64(seed)))
     }
     pub(crate) fn pct(seed: u64, depth: u32) -> Self {
-        Chooser::Pct {
-            rng: Box::new(ChaCha8Rng::seed_from_u64(seed)),
-            priorities: [0; MAX_ACTORS],
-            drops: Vec::new(),
-            depth,
-            length: 64,
-        }
+        Chooser::Pct(Pct::new(seed, depth))
+    }
+    pub(crate) fn pos(seed: u64) -> Self {
+        Chooser::Pos(Pos::new(seed))
     }
     /// Whether races have to be looked up.
     #[inline]
@@ -58,7 +77,9 @@ impl Chooser {
         match self {
             Chooser::Exhaustive { .. } => None,
             Chooser::First => Some(0),
-            Chooser::Random(rng) | Chooser::Pct { rng, .. } => Some((rng.next_u64() % u64::from(alternatives)) as u8),
+            Chooser::Random(rng) | Chooser::Pct(Pct { rng, .. }) | Chooser::Pos(Pos { rng, .. }) => {
+                Some((rng.next_u64() % u64::from(alternatives)) as u8)
+            }
             Chooser::Exactly { values, chosen, .. } | Chooser::Roughly { values, chosen, .. } => {
                 let value = values.get(*chosen).copied().unwrap_or(0);
                 *chosen += 1;
@@ -69,16 +90,8 @@ impl Chooser {
     /// Before each execution; `longest` is the length of the longest so far.
     pub(crate) fn begin(&mut self, longest: u32) {
         match self {
-            Chooser::Pct { rng, priorities, drops, depth, length } => {
-                *length = u64::from(longest.max(16));
-                for priority in priorities.iter_mut() {
-                    *priority = rng.next_u64() | 1 << 63;
-                }
-                drops.clear();
-                for _ in 1..*depth {
-                    drops.push(rng.next_u64() % *length);
-                }
-            }
+            Chooser::Pct(pct) => pct.begin(longest),
+            Chooser::Pos(pos) => pos.begin(),
             Chooser::Roughly { at, chosen, .. } => (*at, *chosen) = (0, 0),
             _ => {}
         }
@@ -106,14 +119,8 @@ impl Exec {
                 self.choose_exhaustively(runnable, reduce, bound)
             }
             Chooser::Random(rng) => Some(nth(runnable, (rng.next_u64() % u64::from(runnable.count_ones())) as u32)),
-            Chooser::Pct { priorities, drops, .. } => {
-                if let Some(at) = drops.iter().position(|&drop| drop == depth as u64)
-                    && stay(self.current)
-                {
-                    priorities[self.current as usize] = at as u64;
-                }
-                (0..MAX_ACTORS as u8).filter(|&a| runnable & (1 << a) != 0).max_by_key(|&a| priorities[a as usize])
-            }
+            Chooser::Pct(pct) => pct.choose(runnable, &self.frames[..depth]),
+            Chooser::Pos(pos) => pos.choose(runnable, &self.frames[..depth], &self.pending),
             Chooser::Exactly { wanted, .. } => match wanted.get(depth).copied() {
                 Some(actor) if actor < 32 && runnable & (1 << actor) != 0 => Some(actor),
                 _ => None,
