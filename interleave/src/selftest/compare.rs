@@ -134,6 +134,9 @@ fn agree(full: &Found, reduced: &Found, whole: bool) -> Result<(), String> {
             a.classes.len()
         ));
     }
+    if full.seen.ambiguous {
+        return Err("executions of one happens-before class show the actors different things".into());
+    }
     let (a, b) = (full.seen.outlooks.len(), reduced.seen.outlooks.len());
     if full.seen.outlooks != reduced.seen.outlooks {
         return Err(format!("the actors can see {a} different things, in the reduced search {b}"));

@@ -2,6 +2,7 @@
 
 use super::generate::RandomProgram;
 use super::run::{Outlook, World};
+use crate::engine::clock::mix;
 use crate::engine::exec::with;
 use crate::{Config, Execution, Launch, Program, Strategy};
 use std::cell::{Cell, RefCell};
@@ -13,6 +14,11 @@ use std::rc::Rc;
 pub(super) struct Seen {
     /// How executions ended that came to rest.
     pub(super) outlooks: BTreeSet<Outlook>,
+    /// By class: the number of the outlook it came with.
+    outlook_of: BTreeMap<u64, u64>,
+    /// Whether two executions of one class came with two outlooks: then their order is not all that matters, or not all
+    /// of it is known.
+    pub(super) ambiguous: bool,
     /// Operations that happened, by the engine's names for them.
     pub(super) kinds: BTreeSet<String>,
     /// Whether a writer was in the queue of its rwsem while somebody else went on.
@@ -85,7 +91,12 @@ impl Program for Observed {
 impl Execution for Run {
     fn at_rest(&self) {
         self.rests.set(true);
-        self.seen.borrow_mut().outlooks.insert(self.world.end());
+        let class = with(|exec| exec.depth.checked_sub(1).map_or(0, |last| exec.frames[last].class));
+        let end = self.world.end();
+        let number = end.iter().flat_map(|seen| seen.iter().chain([&u64::MAX])).fold(0, |hash, seen| mix(hash, *seen));
+        let mut seen = self.seen.borrow_mut();
+        seen.ambiguous |= *seen.outlook_of.entry(class).or_insert(number) != number;
+        seen.outlooks.insert(end);
     }
 }
 
