@@ -378,6 +378,18 @@ fn the_missing_retry_check_is_found_in_the_round_of_one_preemption() {
     }
 }
 
+/// Each round is the search within its bound, and in it nothing can be new but what has exactly so many preemptions.
+#[test]
+fn rounds_are_the_searches_within_each_bound_and_say_what_they_did_again() {
+    let rounds = micro(M1, Strategy::FewestPreemptions { most: Some(3) }, None);
+    let single: Vec<u64> = (0..=3).map(|bound| micro(M1, bounded(bound, true), None).stats.executions).collect();
+    assert_eq!(rounds.stats.executions, single.iter().sum::<u64>());
+    assert_eq!(rounds.bound.map(|b| (b.preemptions, b.complete)), Some((3, false)));
+    let two = micro(M1, Strategy::FewestPreemptions { most: Some(1) }, None);
+    assert_eq!(two.bound.map(|b| b.again < single[1] && b.again > 0), Some(true));
+    assert_eq!(micro(M1, Strategy::FewestPreemptions { most: Some(0) }, None).bound.map(|b| b.again), Some(0));
+}
+
 #[test]
 fn partial_order_sampling_finds_it_too() {
     for seed in 0..20 {
