@@ -193,7 +193,7 @@ impl fmt::Display for LockReport {
                 writeln!(f, "     it has {}", held.join(", then "))?;
             }
         }
-        writeln!(f, "  possible unsafe scenario, one CPU for each of the above:")?;
+        writeln!(f, "  how it can happen, one CPU for each of the above:")?;
         let column = |n: usize, text: &str| format!("    {}{text}", " ".repeat(n * 24));
         for (n, dependency) in self.dependencies.iter().enumerate() {
             writeln!(f, "{}", column(n, &format!("#{n} has {}", dependency.outer.lock)))?;

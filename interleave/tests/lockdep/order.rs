@@ -73,7 +73,7 @@ fn a_report_names_who_took_what_where_and_each_edge_can_be_run_again() {
             "possible circular locking dependency: gc_lock -> svm_lock -> gc_lock\n  \
              #0 worker takes svm_lock at {} while it has gc_lock from {}\n  \
              #1 ioctl takes gc_lock at {} while it has svm_lock from {}\n  \
-             possible unsafe scenario, one CPU for each of the above:\n    \
+             how it can happen, one CPU for each of the above:\n    \
              #0 has gc_lock\n    \
              {:24}#1 has svm_lock\n    \
              #0 wants svm_lock\n    \
