@@ -101,15 +101,22 @@ impl Exec {
         (0..self.actors).filter(not_begun).fold(0, |set, actor| set | 1 << actor)
     }
 
+    /// Straight to what the actor was wanted for with whom the path leaves the one before.
+    pub(crate) fn follow_plan(&mut self) {
+        self.plan.clear();
+        if let Some(last) = self.replayed.checked_sub(1) {
+            self.plan.extend(self.frames[last].plan().iter().rev());
+        }
+    }
+
     /// Finds the next path; false when there is none.
     pub(crate) fn backtrack(&mut self) -> bool {
         let mut depth = self.depth;
         while depth > self.part.stop {
             depth -= 1;
             if self.frames[depth].advance() {
-                self.plan.clear();
-                self.plan.extend(self.frames[depth].plan().iter().rev());
                 self.replayed = depth + 1;
+                self.follow_plan();
                 return true;
             }
         }

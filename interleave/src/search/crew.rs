@@ -300,6 +300,7 @@ fn load(segment: &mut Segment) {
     with(|exec| {
         exec.frames = std::mem::take(&mut segment.frames);
         exec.replayed = exec.frames.len();
+        exec.follow_plan();
         exec.part.own = segment.own;
         exec.part.stop = segment.stop;
         exec.part.escapes = std::mem::take(&mut segment.tally.escapes);

@@ -154,19 +154,19 @@ enum Bounds {
 /// which something falls is the fewest preemptions of any failing execution. The enumeration counts preemptions from the
 /// paths, by itself.
 fn bounds(program: &RandomProgram, stop: Option<&AtomicBool>) -> Result<Bounds, Skipped> {
-    let under = |bound, most, paths| {
-        let strategy = Strategy::Exhaustive { preemptions: Some(bound), reduction: true };
+    let under = |bound, reduction, most, paths| {
+        let strategy = Strategy::Exhaustive { preemptions: Some(bound), reduction };
         let found = search(program, strategy, most, paths, stop);
         if found.outcome.end == End::Interrupted { Err(Skipped::Stopped) } else { Ok(found) }
     };
-    let all = under(u32::from(u16::MAX), MOST_FOR_BOUNDS, true)?;
+    let all = under(u32::from(u16::MAX), false, MOST_FOR_BOUNDS, true)?;
     if all.outcome.end == End::LimitReached {
         return Ok(Bounds::TooBig);
     }
     let fewest = all.seen.preemptions.iter().filter(|((_, fails), _)| *fails).map(|(_, fewest)| *fewest).min();
     let mut first = None;
     for bound in 0..=BOUNDS {
-        let found = under(bound, u64::MAX, false)?;
+        let found = under(bound, true, u64::MAX, false)?;
         let within = all.seen.preemptions.iter().filter(|(_, fewest)| **fewest <= bound).map(|(class, _)| *class);
         let wanted: Vec<(u64, bool)> = within.collect();
         if found.outcome.classes != wanted {

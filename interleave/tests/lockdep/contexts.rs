@@ -60,8 +60,11 @@ fn safe_to_unsafe(off: bool, handler_first: bool) -> impl Fn(&mut Launch) {
 fn a_handlers_lock_must_not_depend_on_one_that_is_held_with_interrupts_on() {
     for handler_first in [false, true] {
         let report = predicted(safe_to_unsafe(false, handler_first));
-        assert_is(&report, Pattern::SafeToUnsafe, "unsafe -> safe -> unsafe");
-        assert!(report.to_string().contains("#0 interrupt: wants safe"), "{report}");
+        // Which edge comes last is a matter of who went first.
+        let cycle = report.cycle();
+        assert!(["unsafe -> safe -> unsafe", "safe -> unsafe -> safe"].contains(&cycle.as_str()), "{report}");
+        assert_is(&report, Pattern::SafeToUnsafe, &cycle);
+        assert!(report.to_string().contains(" interrupt: wants safe"), "{report}");
         clean(safe_to_unsafe(true, handler_first));
     }
 }

@@ -3,7 +3,7 @@
 use super::{Shared, Small, search};
 use interleave::lab::{Invariant, Lab, Violation};
 use interleave::{Config, End, Sim, Strategy, explore, replay};
-use model::platform::{Kernel, Shared as _};
+use model::platform::{Kernel, Mutex as _, Shared as _};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -84,4 +84,19 @@ fn allocations_fail_as_often_as_an_actor_may_meet_failures() {
 fn the_ordinary_is_what_happens_outside_of_executions() {
     assert_eq!(Sim::choose(5), 0);
     assert!(!Sim::fails());
+}
+
+#[test]
+fn a_bound_on_preemptions_does_not_bound_choices() {
+    for reduction in [true, false] {
+        let program = Small::new(|launch| {
+            launch.actor("a", || drop(super::mutex("lock").lock()));
+            launch.actor("b", || {
+                Sim::choose(3);
+            });
+        });
+        let strategy = Strategy::Exhaustive { preemptions: Some(0), reduction };
+        let outcome = explore(&program, &Config { strategy, count_distinct: true, ..Config::default() }, None, None);
+        assert_eq!((outcome.end, outcome.stats.distinct), (End::Exhausted, 3), "reduction {reduction}");
+    }
 }
