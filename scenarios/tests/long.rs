@@ -99,7 +99,7 @@ fn a_checkpoint_that_does_not_fit_is_refused_with_the_reason() {
     };
     said(&["--checkpoint", "saved"], "there is a checkpoint already; go on from it with --resume saved");
     said(&["--resume", "elsewhere"], "no checkpoint of restore-vs-munmap.hardened in this folder");
-    said(&["--resume", "saved", "--preemptions", "1"], "`preemptions` is null there and 1 here");
+    said(&["--resume", "saved", "--preemptions", "1"], "only an exhaustive search has checkpoints");
     said(&["--resume", "saved", "--plant", "skip-read-retry"], "`plants` is");
     std::fs::write(&file, text.replace("svmlab-checkpoint 1", "svmlab-checkpoint 2")).expect("written");
     said(&["--resume", "saved"], "expected `svmlab-checkpoint 1`, found `svmlab-checkpoint 2`");
