@@ -238,8 +238,8 @@ impl Bench {
             return Err(format!("does not build:\n{}", String::from_utf8_lossy(&built.stderr)));
         }
         let out = String::from_utf8_lossy(&built.stdout).into_owned();
-        let messages = out.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        let test = messages.filter(|m| m["target"]["name"] == "differential").last();
+        let mut messages = out.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let test = messages.rfind(|m| m["target"]["name"] == "differential");
         let path = test.and_then(|m| m["executable"].as_str().map(PathBuf::from));
         path.ok_or_else(|| "cargo does not say where the test is".into())
     }
