@@ -60,7 +60,8 @@ pub(crate) enum Shuttle {
 /// Our engine.
 pub(crate) fn ours(program: &dyn Program, strategy: Strategy, budget: Budget) -> Sample {
     let limits = Limits { executions: budget.executions, ..Limits::default() };
-    let config = Config { strategy, limits, ..Config::default() };
+    // Neither of the others predicts deadlocks or estimates coverage.
+    let config = Config { strategy, limits, lockdep: false, coverage: false, ..Config::default() };
     let stop = Arc::new(AtomicBool::new(false));
     let (flag, begun) = (stop.clone(), Instant::now());
     let watch = move |_: &_| flag.store(begun.elapsed() >= budget.time, Relaxed);
