@@ -25,6 +25,9 @@ struct Dma(Memory<Sim>);
 
 const ONLY_DMA: &str = "drm_gpusvm does no more than DMA mapping";
 
+impl Vram<Sim> for Dma {}
+impl RetryFaults<Sim> for Dma {}
+
 impl Gpu<Sim, AddressSpace<Sim>> for Dma {
     type RootReserved<'a> = ();
     fn properties(&self) -> GpuProperties {

@@ -3,7 +3,7 @@
 use crate::vm::{GpuVm, RootReserved};
 use interleave::lab::Lab;
 use model::Errno;
-use model::platform::{DmaAddr, DmaDirection, Fence, Gpu, GpuProperties, PteUpdate};
+use model::platform::{DmaAddr, DmaDirection, Fence, Gpu, GpuProperties, PteUpdate, RetryFaults, Vram};
 
 impl<L: Lab, M: Clone + 'static> Gpu<L, M> for GpuVm<L> {
     type RootReserved<'a>
@@ -51,3 +51,6 @@ impl<L: Lab, M: Clone + 'static> Gpu<L, M> for GpuVm<L> {
         GpuVm::dma_unmap(self, addr, order, direction);
     }
 }
+
+impl<L: Lab> Vram<L> for GpuVm<L> {}
+impl<L: Lab> RetryFaults<L> for GpuVm<L> {}

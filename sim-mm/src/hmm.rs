@@ -12,7 +12,7 @@ use crate::pagetable::{Prot, Pte, block_of};
 use crate::space::Inner;
 use crate::vma::VmaNode;
 use interleave::lab::{Gate, Lab, Span, Visible};
-use model::platform::{HmmPfn, HmmRequest};
+use model::platform::{HmmPfn, HmmRange, HmmRequest};
 use model::units::{PAGE_SIZE, Pages};
 use model::{Errno, note};
 use std::rc::Rc;
@@ -42,14 +42,8 @@ const ERROR: HmmPfn = HmmPfn { valid: false, write: false, error: true, order: 0
 impl<L: Lab> Inner<L> {
     /// See [`model::platform::Mm::hmm_range_fault`]; the caller holds mmap_lock.
     #[track_caller]
-    pub(crate) fn hmm_range_fault(
-        &self,
-        sub: SubId,
-        seq: u64,
-        start: u64,
-        pfns: &mut [HmmPfn],
-        request: HmmRequest,
-    ) -> Result<(), Errno> {
+    pub(crate) fn hmm_range_fault(&self, range: &HmmRange<SubId>, pfns: &mut [HmmPfn]) -> Result<(), Errno> {
+        let HmmRange { notifier: sub, notifier_seq: seq, start, request, .. } = *range;
         if pfns.is_empty() {
             return Ok(());
         }

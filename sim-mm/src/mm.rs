@@ -4,7 +4,7 @@ use crate::interval::SubId;
 use crate::space::{AddressSpace, MmapRead};
 use interleave::lab::{Lab, Span};
 use model::Errno;
-use model::platform::{HmmPfn, HmmRequest, Mm, NotifierEntry, RwSem, Shared, Vma};
+use model::platform::{DeviceMemory, HmmPfn, HmmRange, Mm, NotifierEntry, RwSem, Shared, Vma};
 use model::units::Bytes;
 
 impl<L: Lab> Mm<L> for AddressSpace<L> {
@@ -98,12 +98,11 @@ impl<L: Lab> Mm<L> for AddressSpace<L> {
     fn hmm_range_fault(
         &self,
         _held: &Self::ReadGuard<'_>,
-        sub: SubId,
-        seq: u64,
-        start: u64,
+        range: &HmmRange<SubId>,
         pfns: &mut [HmmPfn],
-        request: HmmRequest,
     ) -> Result<(), Errno> {
-        self.inner.hmm_range_fault(sub, seq, start, pfns, request)
+        self.inner.hmm_range_fault(range, pfns)
     }
 }
+
+impl<L: Lab> DeviceMemory<L> for AddressSpace<L> {}

@@ -6,7 +6,7 @@ use common::{AtRest, BASE, RW, World, always, must, pages, sometimes, world};
 use interleave::lab::{Gate, Invariant, Lab};
 use interleave::{Launch, Sim};
 use model::Errno;
-use model::platform::{HmmPfn, HmmRequest, Kernel, Mm, Mutex, NotifierEntry};
+use model::platform::{HmmPfn, HmmRange, HmmRequest, Kernel, Mm, Mutex, NotifierEntry, Owner};
 use model::units::{Bytes, PAGE_SIZE};
 use sim_mm::{Options, SubId};
 use std::cell::Cell;
@@ -65,7 +65,17 @@ impl Device {
             let seq = mm.read_begin(self.sub);
             let mut pfns = [HmmPfn::default()];
             let held = mm.mmap_read_lock();
-            let result = mm.hmm_range_fault(&held, self.sub, seq, BASE, &mut pfns, HmmRequest::Write);
+            let result = mm.hmm_range_fault(
+                &held,
+                &HmmRange {
+                    notifier: self.sub,
+                    notifier_seq: seq,
+                    start: BASE,
+                    request: HmmRequest::Write,
+                    owner: Owner::NONE,
+                },
+                &mut pfns,
+            );
             drop(held);
             match result {
                 Err(Errno::EBUSY) => {

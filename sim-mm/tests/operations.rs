@@ -6,7 +6,7 @@ use common::{BASE, MIB2, NONE, RO, RW, World, falls, pages, world};
 use interleave::lab::Invariant;
 use model::Errno;
 use model::platform::EventKind::{Clear, ProtectionVma, Release, Unmap};
-use model::platform::{HmmPfn, HmmRequest, Mm, VmaFlags};
+use model::platform::{HmmPfn, HmmRange, HmmRequest, Mm, Owner, VmaFlags};
 use model::units::{Bytes, PAGE_SIZE};
 use sim_mm::{HUGE_ZERO_PFN, Options, Prot, Pte, Sigsegv, ZERO_PFN};
 use std::cell::RefCell;
@@ -35,7 +35,14 @@ fn hmm(world: &World, bytes: Bytes, request: HmmRequest) -> Result<Vec<HmmPfn>, 
     let seq = world.mm.read_begin(sub);
     let mut pfns = vec![HmmPfn::default(); (bytes.len() / PAGE) as usize];
     let held = world.mm.mmap_read_lock();
-    world.mm.hmm_range_fault(&held, sub, seq, bytes.start, &mut pfns, request).map(|()| pfns)
+    world
+        .mm
+        .hmm_range_fault(
+            &held,
+            &HmmRange { notifier: sub, notifier_seq: seq, start: bytes.start, request, owner: Owner::NONE },
+            &mut pfns,
+        )
+        .map(|()| pfns)
 }
 
 // ---- munmap, mmap ---------------------------------------------------------------------------------------------------
@@ -514,7 +521,11 @@ fn hmm_with_an_old_sequence_is_ebusy() {
     world.mm.madvise_dontneed(pages(0, 1)).unwrap();
     let held = world.mm.mmap_read_lock();
     let mut pfns = [HmmPfn::default()];
-    let result = world.mm.hmm_range_fault(&held, sub, seq, BASE, &mut pfns, HmmRequest::Read);
+    let result = world.mm.hmm_range_fault(
+        &held,
+        &HmmRange { notifier: sub, notifier_seq: seq, start: BASE, request: HmmRequest::Read, owner: Owner::NONE },
+        &mut pfns,
+    );
     assert_eq!(result, Err(Errno::EBUSY));
     assert_eq!(world.mm.peek_mapped(FIRST), None, "it asked before it walked");
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{BASE, RO, RW, World, world};
-use model::platform::{HmmPfn, HmmRequest, Mm, VmaFlags};
+use model::platform::{HmmPfn, HmmRange, HmmRequest, Mm, Owner, VmaFlags};
 use model::units::{Bytes, PAGE_SIZE};
 use proptest::prelude::*;
 use sim_mm::{AddressSpace, BLOCK_PAGES, Options, Prot, is_zero_pfn};
@@ -111,7 +111,11 @@ fn mirror(world: &World, device: &Mirror, bytes: Bytes, request: HmmRequest) -> 
         let seq = world.mm.read_begin(sub);
         let mut pfns = vec![HmmPfn::default(); (bytes.len() / PAGE_SIZE) as usize];
         let held = world.mm.mmap_read_lock();
-        match world.mm.hmm_range_fault(&held, sub, seq, bytes.start, &mut pfns, request) {
+        match world.mm.hmm_range_fault(
+            &held,
+            &HmmRange { notifier: sub, notifier_seq: seq, start: bytes.start, request, owner: Owner::NONE },
+            &mut pfns,
+        ) {
             Err(model::Errno::EBUSY) => continue,
             Err(_) => return false,
             Ok(()) => {}

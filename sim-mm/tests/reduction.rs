@@ -6,7 +6,7 @@ mod common;
 
 use common::{BASE, Play, RW, World, pages, world};
 use interleave::{Config, End, Limits, Strategy, explore};
-use model::platform::{HmmPfn, HmmRequest, Mm};
+use model::platform::{HmmPfn, HmmRange, HmmRequest, Mm, Owner};
 use sim_mm::Options;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -50,7 +50,11 @@ fn hmm(world: &World) -> String {
     let seq = world.mm.read_begin(sub);
     let mut pfns = [HmmPfn::default(); 2];
     let held = world.mm.mmap_read_lock();
-    let result = world.mm.hmm_range_fault(&held, sub, seq, BASE, &mut pfns, HmmRequest::Write);
+    let result = world.mm.hmm_range_fault(
+        &held,
+        &HmmRange { notifier: sub, notifier_seq: seq, start: BASE, request: HmmRequest::Write, owner: Owner::NONE },
+        &mut pfns,
+    );
     format!("{result:?} {pfns:x?}")
 }
 

@@ -259,14 +259,11 @@ impl Mm<Stub> for StubMm {
     fn hmm_range_fault(
         &self,
         _: &PhantomData<&()>,
-        _: u32,
-        _: u64,
-        start: u64,
+        range: &HmmRange<u32>,
         pfns: &mut [HmmPfn],
-        _: HmmRequest,
     ) -> Result<(), Errno> {
         for (i, slot) in pfns.iter_mut().enumerate() {
-            *slot = HmmPfn { valid: true, write: true, error: false, order: 0, pfn: (start >> 12) + i as u64 };
+            *slot = HmmPfn { valid: true, write: true, error: false, order: 0, pfn: (range.start >> 12) + i as u64 };
         }
         Ok(())
     }
@@ -311,3 +308,7 @@ impl Gpu<Stub, StubMm> for StubGpu {
     }
     fn dma_unmap(&self, _: DmaAddr, _: u8, _: DmaDirection) {}
 }
+
+impl DeviceMemory<Stub> for StubMm {}
+impl Vram<Stub> for StubGpu {}
+impl RetryFaults<Stub> for StubGpu {}

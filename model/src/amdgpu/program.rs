@@ -3,9 +3,9 @@
 use super::Svm;
 use super::range::Handle;
 use crate::Errno;
-use crate::gpusvm::{DmaEntry, Interconnect, NotifierHeld};
+use crate::gpusvm::{DmaEntry, NotifierHeld};
 use crate::note;
-use crate::platform::{DmaAddr, Fence, Gpu, Kernel, Platform, PteFlags, PteUpdate};
+use crate::platform::{DmaAddr, Fence, Gpu, Interconnect, Kernel, Platform, PteFlags, PteUpdate};
 use crate::units::{Bytes, PAGE_SHIFT, Pages};
 
 /// DMA mappings that continue each other on the bus, not programmed yet.

@@ -8,7 +8,7 @@ use super::pages::pfn_order;
 use super::{Ctx, GpuSvm, HMM_TIMEOUT_MS, NotifierHandle};
 use crate::Errno;
 use crate::note;
-use crate::platform::{HmmPfn, HmmRequest, Kernel, Mm, Platform, Vma};
+use crate::platform::{HmmPfn, HmmRange, HmmRequest, Kernel, Mm, Owner, Platform, Vma};
 use crate::units::{Bytes, PAGE_SHIFT, PAGE_SIZE};
 
 /// How many sizes fit.
@@ -133,7 +133,17 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
         let sub = self.notifier(notifier).sub();
         let mut seq = self.mm.read_begin(sub);
         loop {
-            match self.mm.hmm_range_fault(mmap, sub, seq, bytes.start, &mut pfns, HmmRequest::Snapshot) {
+            match self.mm.hmm_range_fault(
+                mmap,
+                &HmmRange {
+                    notifier: sub,
+                    notifier_seq: seq,
+                    start: bytes.start,
+                    request: HmmRequest::Snapshot,
+                    owner: Owner::NONE,
+                },
+                &mut pfns,
+            ) {
                 Ok(()) => break,
                 Err(Errno::EBUSY) if P::Kernel::now_ms() <= deadline => {
                     P::Kernel::retry_point("check_pages: hmm_range_fault says EBUSY");

@@ -5,11 +5,14 @@
 //! compare the number under the notifier lock. If it has not moved, no callback ran since, and none can run before the
 //! mapping is published in the flag word; a later one will see the mapping and take it down.
 
-use super::pages::{DmaEntry, Interconnect, pfn_order};
+use super::pages::{DmaEntry, pfn_order};
 use super::{Ctx, DriverLocked, GpuSvm, HMM_TIMEOUT_MS, NotifierHeld, RangeFlags, RangeHandle};
 use crate::Errno;
 use crate::note;
-use crate::platform::{DmaDirection, Gpu, HmmPfn, HmmRequest, KArray, Kernel, Mm, Plain, Plant, Platform, Shared};
+use crate::platform::{
+    DmaDirection, Gpu, HmmPfn, HmmRange, HmmRequest, Interconnect, KArray, Kernel, Mm, Owner, Plain, Plant, Platform,
+    Shared,
+};
 
 /// How one pass ended.
 enum Pass {
@@ -101,7 +104,17 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
         let sub = self.notifier(self.range(range).notifier).sub();
         loop {
             let mmap = self.mm.mmap_read_lock();
-            let walked = self.mm.hmm_range_fault(&mmap, sub, seq, bytes.start, pfns, call.request);
+            let walked = self.mm.hmm_range_fault(
+                &mmap,
+                &HmmRange {
+                    notifier: sub,
+                    notifier_seq: seq,
+                    start: bytes.start,
+                    request: call.request,
+                    owner: Owner::NONE,
+                },
+                pfns,
+            );
             drop(mmap);
             match walked {
                 Err(Errno::EBUSY) if P::Kernel::now_ms() <= call.deadline => {

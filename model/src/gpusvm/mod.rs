@@ -60,7 +60,7 @@ pub mod range;
 pub use chunk::ChunkSizes;
 pub use locks::{DriverLocked, NotifierHeld, NotifierRead, NotifierWrite, TreeAccess};
 pub use notifier::{Notifier, NotifierHandle};
-pub use pages::{DmaEntry, Interconnect};
+pub use pages::DmaEntry;
 pub use range::{Range, RangeFlags, RangeHandle};
 
 use crate::Errno;

@@ -9,7 +9,9 @@
 use super::{GpuSvm, NotifierHeld, NotifierWrite, RangeFlags, RangeHandle};
 use crate::Errno;
 use crate::note;
-use crate::platform::{DmaAddr, DmaDirection, Gpu, HmmPfn, KArray, KPlain, KShared, Plain, Platform, Shared};
+use crate::platform::{
+    DmaAddr, DmaDirection, Gpu, HmmPfn, Interconnect, KArray, KPlain, KShared, Plain, Platform, Shared, Vram,
+};
 
 /// `struct drm_gpusvm_pages`.
 pub(super) struct Pages<P: Platform> {
@@ -20,14 +22,6 @@ pub(super) struct Pages<P: Platform> {
     pub(super) notifier_seq: KPlain<P, u64>,
     /// NL; also lockless as a hint.
     pub(super) flags: KShared<P, RangeFlags>,
-}
-
-/// Over what the device reaches a mapping (`drm_interconnect_protocol`). Device memory would add the driver's private
-/// protocols here; whoever programs page tables must refuse those it does not know (`EOPNOTSUPP`).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Interconnect {
-    /// `DRM_INTERCONNECT_SYSTEM`: system memory, mapped by the DMA API.
-    System,
 }
 
 /// One DMA mapping (`struct drm_pagemap_addr`).
@@ -143,6 +137,7 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
         let unmapped = self.walk_dma(range, npages, |_, entry| {
             match entry.proto {
                 Interconnect::System => self.gpu.dma_unmap(entry.addr, entry.order, entry.direction),
+                proto => self.gpu.device_unmap(entry.addr, proto, entry.order),
             }
             Ok(())
         });

@@ -2,7 +2,7 @@
 //!
 //! Source: spec mm-events.md sections 1, 3, 4.
 
-use super::{ClientId, Kernel};
+use super::{ClientId, Kernel, Owner};
 use crate::Errno;
 use crate::units::Bytes;
 use core::fmt;
@@ -61,7 +61,7 @@ pub trait Mm<K: Kernel>: Clone + 'static {
     /// `mmu_interval_read_retry`: whether a collision happened since `seq`. Under the user lock.
     fn read_retry(&self, sub: Self::Sub, seq: u64) -> bool;
 
-    /// `hmm_range_fault` over `pfns.len()` pages from byte address `start`; fills `pfns`.
+    /// `hmm_range_fault` over `pfns.len()` pages from `range.start`; fills `pfns`.
     ///
     /// # Errors
     /// `EBUSY` (sequence collided, nothing else), `EFAULT` (hole, PROT_NONE, IO/PFNMAP VMA, failed fault),
@@ -70,11 +70,8 @@ pub trait Mm<K: Kernel>: Clone + 'static {
     fn hmm_range_fault(
         &self,
         held: &Self::ReadGuard<'_>,
-        sub: Self::Sub,
-        seq: u64,
-        start: u64,
+        range: &HmmRange<Self::Sub>,
         pfns: &mut [HmmPfn],
-        request: HmmRequest,
     ) -> Result<(), Errno>;
 }
 
@@ -178,6 +175,21 @@ pub struct HmmPfn {
     pub order: u8,
     /// Page frame number; meaningful when `valid`.
     pub pfn: u64,
+}
+
+/// What is asked of `hmm_range_fault` (`struct hmm_range` without its array).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HmmRange<S> {
+    /// The subscription that says whether the answer is still true.
+    pub notifier: S,
+    /// What `read_begin` returned for it.
+    pub notifier_seq: u64,
+    /// First byte address, page aligned.
+    pub start: u64,
+    /// For every page.
+    pub request: HmmRequest,
+    /// `dev_private_owner`: device pages of this owner are taken as they are, others are faulted back to system memory.
+    pub owner: Owner,
 }
 
 /// What hmm is asked to bring about.

@@ -13,22 +13,28 @@
 //! | lockless word, `READ_ONCE`/`WRITE_ONCE` | [`Kernel::Shared`], a scheduling point in the lab |
 //! | atomic read-modify-write, kref | [`Kernel::Atomic`], a scheduling point in the lab |
 
+mod device_memory;
 mod gpu;
 mod kernel;
 mod mm;
+mod retry_faults;
+mod vram;
 
+pub use device_memory::*;
 pub use gpu::*;
 pub use kernel::*;
 pub use mm::*;
+pub use retry_faults::*;
+pub use vram::*;
 
 /// Everything the driver needs from the outside.
 pub trait Platform: Sized + 'static {
     /// Locks, cells, caches, workqueues.
     type Kernel: Kernel;
     /// The process address space that is mirrored.
-    type Mm: Mm<Self::Kernel>;
+    type Mm: Mm<Self::Kernel> + DeviceMemory<Self::Kernel>;
     /// One GPU as seen by one VM of it.
-    type Gpu: Gpu<Self::Kernel, Self::Mm>;
+    type Gpu: Gpu<Self::Kernel, Self::Mm> + Vram<Self::Kernel> + RetryFaults<Self::Kernel>;
 }
 
 /// Shorthands, because `<P::Kernel as Kernel>::Mutex<T>` hides what is being said.

@@ -99,3 +99,6 @@ impl Gpu<Seq, ScriptMm> for ScriptGpu {
         log(format!("dma_unmap {pfn:#x} order {order}"));
     }
 }
+
+impl Vram<Seq> for ScriptGpu {}
+impl RetryFaults<Seq> for ScriptGpu {}

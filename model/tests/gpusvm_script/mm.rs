@@ -268,15 +268,8 @@ impl Mm<Seq> for ScriptMm {
         self.state.borrow().subs[sub].seq != seq
     }
 
-    fn hmm_range_fault(
-        &self,
-        _: &Reading<'_, ()>,
-        sub: usize,
-        seq: u64,
-        start: u64,
-        pfns: &mut [HmmPfn],
-        request: HmmRequest,
-    ) -> Result<(), Errno> {
+    fn hmm_range_fault(&self, _: &Reading<'_, ()>, range: &HmmRange<usize>, pfns: &mut [HmmPfn]) -> Result<(), Errno> {
+        let HmmRange { notifier: sub, notifier_seq: seq, start, request, .. } = *range;
         log(format!("hmm {request:?}"));
         reached(Point::Walk);
         if let Some(error) = self.state.borrow_mut().walk_fails.pop() {
@@ -292,3 +285,5 @@ impl Mm<Seq> for ScriptMm {
         Ok(())
     }
 }
+
+impl DeviceMemory<Seq> for ScriptMm {}
