@@ -75,7 +75,7 @@ fn every_word_of_the_language_means_what_it_says() {
 
     let OpKind::SetAttr { attrs, returns, gpu, .. } = &s.prepare[0].kind else { panic!("{:?}", s.prepare[0]) };
     assert_eq!((gpu.as_str(), returns), ("a", &Returns::ok()));
-    let uapi: Vec<(u32, u32)> = attrs.iter().map(|a| a.uapi()).collect();
+    let uapi: Vec<(u32, u32)> = attrs.iter().flat_map(|a| Uapi::V1.request(*a, 1)).map(|a| (a.ty, a.value)).collect();
     assert_eq!(uapi, [(2, 1), (5, 8), (6, 2), (7, 9), (0, 1)], "in the order written, with the numbers of the UAPI");
 
     let OpKind::SetAttr { area, returns, .. } = &s.threads[0].ops[1].kind else { panic!() };
@@ -189,7 +189,7 @@ fn op() -> impl Strategy<Value = OpKind> {
         .prop_map(|p| Area { region: "buf".into(), bytes: Bytes::new(0x20_0000 + p * 4096, 0x20_1000 + p * 4096) });
     let attr = prop_oneof![
         any::<u32>().prop_map(Attr::PreferredLoc),
-        prop_oneof![Just(Attr::SYSTEM), Just(Attr::UNDEFINED), Just(Attr::THIS_GPU)].prop_map(Attr::PrefetchLoc),
+        prop_oneof![Just(Attr::SYSTEM), Just(Attr::UNDEFINED), Just(Attr::gpu_id(0)), Just(Attr::gpu_id(1))].prop_map(Attr::PrefetchLoc),
         prop_oneof![Just(Access::None), Just(Access::Enable), Just(Access::InPlace)].prop_map(Attr::Access),
         (0u32..0x200, any::<bool>()).prop_map(|(mask, set)| Attr::Flags { mask, set }),
         any::<u32>().prop_map(Attr::Granularity),
@@ -223,6 +223,7 @@ fn op() -> impl Strategy<Value = OpKind> {
         (page, seen).prop_map(|(area, expect)| OpKind::Load { area, expect }),
         area.clone().prop_map(|area| OpKind::Dontneed { area }),
         area.prop_map(|area| OpKind::Migrate { area }),
+        Just(OpKind::EvictVram { gpu: "a".into() }),
         Just(OpKind::Close { gpu: "b".into() }),
         Just(OpKind::Exit),
     ]

@@ -76,7 +76,7 @@ pub(super) fn check(args: &CheckArgs, terminal: &Terminal, stop: &Arc<AtomicBool
         plants: args.plant.clone(),
         minimise: args.minimise,
     };
-    let jobs = jobs(&scenarios, &args.design);
+    let jobs = jobs(&scenarios, &args.design)?;
     let long = Long::new(args, &jobs, &options)?;
     let progress = Arc::new(Progress::new(terminal, jobs.len()));
     let page = terminal.page(args.full);
@@ -150,9 +150,10 @@ fn exit_code(done: &[Done<'_>], one_design: bool, stop: &AtomicBool) -> u8 {
     }
 }
 
-/// Which designs each scenario is put to: those the user names, else those it has a verdict for, else all.
-pub(super) fn jobs<'a>(scenarios: &'a [Scenario], designs: &[Design]) -> Vec<Job<'a>> {
-    let mut jobs = Vec::new();
+/// Which designs each scenario is put to: those the user names, else those it has a verdict for, else all; but no design
+/// that the scenario's machine or calls rule out ([`Scenario::refusal`]).
+pub(super) fn jobs<'a>(scenarios: &'a [Scenario], designs: &[Design]) -> Result<Vec<Job<'a>>, BadInput> {
+    let (mut jobs, mut refused) = (Vec::new(), Vec::new());
     for scenario in scenarios {
         let said: Vec<Design> = Design::ALL
             .iter()
@@ -161,12 +162,17 @@ pub(super) fn jobs<'a>(scenarios: &'a [Scenario], designs: &[Design]) -> Vec<Job
             .collect();
         let of_this = if designs.is_empty() { &said } else { designs };
         for (i, design) in of_this.iter().enumerate() {
-            if !of_this[..i].contains(design) {
-                jobs.push(Job { scenario, design: *design });
+            match scenario.refusal(*design) {
+                Some(why) => refused.push(format!("{} cannot be put to {design}: {why}", scenario.name)),
+                None if !of_this[..i].contains(design) => jobs.push(Job { scenario, design: *design }),
+                None => {}
             }
         }
     }
-    jobs
+    match refused.first() {
+        Some(why) if jobs.is_empty() => Err(BadInput::new(why)),
+        _ => Ok(jobs),
+    }
 }
 
 /// Runs all jobs on `workers` threads and hands the results to `finished` in the order of `jobs`, each as soon as it

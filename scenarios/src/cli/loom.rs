@@ -34,7 +34,7 @@ pub(super) fn check(args: &CheckArgs, terminal: &Terminal, stop: &Arc<AtomicBool
     // Our own verdict is worth most without a bound on preemptions; the user's bounds are for loom.
     let explore = Explore { executions: Some(OWN_BUDGET), ..Explore::default() };
     let options = CheckOptions { explore, strategy_given: false, plants: args.plant.clone(), minimise: false };
-    let jobs = jobs(&scenarios, &args.design);
+    let jobs = jobs(&scenarios, &args.design)?;
     let progress = Arc::new(Progress::new(terminal, jobs.len()));
 
     let ask = |_: usize, job: &Job<'_>| {

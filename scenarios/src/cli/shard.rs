@@ -85,7 +85,7 @@ pub(super) fn explore(
     stop: &Arc<AtomicBool>,
 ) -> Result<u8, BadInput> {
     let scenarios = select(&args.what, terminal)?;
-    let jobs = jobs(&scenarios, &args.design);
+    let jobs = jobs(&scenarios, &args.design)?;
     let [job] = jobs.as_slice() else {
         let what = format!("--shard takes one scenario and one --design, and this is {} searches", jobs.len());
         return Err(BadInput::new(what));

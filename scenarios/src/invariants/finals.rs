@@ -2,7 +2,7 @@
 
 use super::fail;
 use crate::lang::{Area, FinalKind};
-use crate::world::{World, check_answers};
+use crate::world::World;
 use interleave::lab::{Invariant, Lab};
 use model::units::Bytes;
 
@@ -26,7 +26,7 @@ pub(super) fn check<L: Lab>(world: &World<L>) {
                 if let Err(errno) = result {
                     fail::<L>(Invariant::I11, format!("GET_ATTR {} at rest returned -{errno}", area.bytes), None);
                 }
-                check_answers::<L>(area, checks, &answers);
+                world.check_answers(area, checks, &answers);
             }
             FinalKind::Queues { gpu, running } => {
                 if world.device(gpu).vm.running() != *running {

@@ -96,18 +96,24 @@ impl Eq for Place {}
 pub enum Design {
     /// The posted series V1, its races included.
     PocV1,
+    /// The newest posting, likewise: fault driven, XNACK on.
+    PocV8,
+    /// KFD's older SVM: one instance for the process, ranges that split.
+    Kfd,
     /// Ours.
     Hardened,
 }
 
 impl Design {
     /// All of them, in the order in which reports list them.
-    pub const ALL: &'static [Design] = &[Design::PocV1, Design::Hardened];
+    pub const ALL: &'static [Design] = &[Design::PocV1, Design::PocV8, Design::Kfd, Design::Hardened];
 
     /// The name used in scenarios, on command lines and in traces.
     pub const fn name(self) -> &'static str {
         match self {
             Design::PocV1 => "poc-v1",
+            Design::PocV8 => "poc-v8",
+            Design::Kfd => "kfd",
             Design::Hardened => "hardened",
         }
     }
@@ -140,6 +146,12 @@ pub struct GpuDecl {
     pub notifier_size: Option<u64>,
     /// Module parameter `svm_default_granularity`, log2 pages. None: 9.
     pub granularity: Option<u8>,
+    /// Bytes of VRAM, whole pages. 0: none that processes can use.
+    pub vram: u64,
+    /// Which hive it is in: GPUs of one hive reach each other's VRAM. None: it stands alone.
+    pub hive: Option<String>,
+    /// Whether retry faults go through a retry CAM, which keeps duplicates away in hardware.
+    pub retry_cam: bool,
     /// Where it is declared.
     pub at: Place,
 }
@@ -160,6 +172,9 @@ impl GpuDecl {
             chunk_sizes: None,
             notifier_size: None,
             granularity: None,
+            vram: 0,
+            hive: None,
+            retry_cam: false,
             at: Place::default(),
         }
     }
@@ -310,6 +325,20 @@ pub enum OpKind {
         /// What the ioctl may return.
         returns: Returns,
     },
+    /// DRM_AMDGPU_GEM_SVM with RESET_ATTR: the attributes of the interval go (spec amdgpu-svm 7.3).
+    ResetAttr {
+        /// On which GPU's VM.
+        gpu: String,
+        /// Where.
+        area: Area,
+        /// What the ioctl may return.
+        returns: Returns,
+    },
+    /// Somebody else needs VRAM: TTM evicts the buffer object of the GPU that was used least recently.
+    EvictVram {
+        /// Which GPU.
+        gpu: String,
+    },
     /// `munmap`.
     Munmap {
         /// Where.
@@ -400,6 +429,8 @@ impl OpKind {
         match self {
             OpKind::SetAttr { .. } => "set-attr",
             OpKind::GetAttr { .. } => "get-attr",
+            OpKind::ResetAttr { .. } => "reset-attr",
+            OpKind::EvictVram { .. } => "evict-vram",
             OpKind::Munmap { .. } => "munmap",
             OpKind::Mmap { .. } => "mmap",
             OpKind::Mprotect { .. } => "mprotect",
@@ -421,6 +452,7 @@ impl OpKind {
         match self {
             OpKind::SetAttr { area, .. }
             | OpKind::GetAttr { area, .. }
+            | OpKind::ResetAttr { area, .. }
             | OpKind::Munmap { area }
             | OpKind::Mmap { area, .. }
             | OpKind::Mprotect { area, .. }
@@ -430,7 +462,11 @@ impl OpKind {
             | OpKind::Migrate { area }
             | OpKind::Read { area, .. }
             | OpKind::Write { area, .. } => Some(area),
-            OpKind::After { .. } | OpKind::Close { .. } | OpKind::Fini { .. } | OpKind::Exit => None,
+            OpKind::After { .. }
+            | OpKind::EvictVram { .. }
+            | OpKind::Close { .. }
+            | OpKind::Fini { .. }
+            | OpKind::Exit => None,
         }
     }
 
@@ -439,6 +475,7 @@ impl OpKind {
         match self {
             OpKind::SetAttr { area, .. }
             | OpKind::GetAttr { area, .. }
+            | OpKind::ResetAttr { area, .. }
             | OpKind::Munmap { area }
             | OpKind::Mmap { area, .. }
             | OpKind::Mprotect { area, .. }
@@ -448,7 +485,11 @@ impl OpKind {
             | OpKind::Migrate { area }
             | OpKind::Read { area, .. }
             | OpKind::Write { area, .. } => Some(area),
-            OpKind::After { .. } | OpKind::Close { .. } | OpKind::Fini { .. } | OpKind::Exit => None,
+            OpKind::After { .. }
+            | OpKind::EvictVram { .. }
+            | OpKind::Close { .. }
+            | OpKind::Fini { .. }
+            | OpKind::Exit => None,
         }
     }
 
@@ -457,8 +498,34 @@ impl OpKind {
         match self {
             OpKind::SetAttr { gpu, .. }
             | OpKind::GetAttr { gpu, .. }
+            | OpKind::ResetAttr { gpu, .. }
+            | OpKind::EvictVram { gpu }
             | OpKind::Close { gpu }
             | OpKind::Fini { gpu } => Some(gpu),
+            _ => None,
+        }
+    }
+
+    /// The same, to change it.
+    pub fn gpu_mut(&mut self) -> Option<&mut String> {
+        match self {
+            OpKind::SetAttr { gpu, .. }
+            | OpKind::GetAttr { gpu, .. }
+            | OpKind::ResetAttr { gpu, .. }
+            | OpKind::EvictVram { gpu }
+            | OpKind::Close { gpu }
+            | OpKind::Fini { gpu } => Some(gpu),
+            _ => None,
+        }
+    }
+
+    /// What the call may return, to change it, if it is a call that says so.
+    pub fn returns_mut(&mut self) -> Option<&mut Returns> {
+        match self {
+            OpKind::SetAttr { returns, .. }
+            | OpKind::GetAttr { returns, .. }
+            | OpKind::ResetAttr { returns, .. }
+            | OpKind::Mprotect { returns, .. } => Some(returns),
             _ => None,
         }
     }
@@ -489,40 +556,11 @@ impl Attr {
     pub const SYSTEM: u32 = 0;
     /// Location: undefined.
     pub const UNDEFINED: u32 = 0xffff_ffff;
-    /// The location number that scenarios call "gpu"; the driver takes every number but the two above for its own GPU.
-    pub const THIS_GPU: u32 = 1;
 
-    /// `(type, value)` as `struct drm_amdgpu_svm_attribute` carries them to SET_ATTR.
-    pub const fn uapi(self) -> (u32, u32) {
-        match self {
-            Attr::PreferredLoc(v) => (0, v),
-            Attr::PrefetchLoc(v) => (1, v),
-            Attr::Access(Access::Enable) => (2, 1),
-            Attr::Access(Access::InPlace) => (3, 1),
-            Attr::Access(Access::None) => (4, 1),
-            Attr::Flags { mask, set: true } => (5, mask),
-            Attr::Flags { mask, set: false } => (6, mask),
-            Attr::Granularity(v) => (7, v),
-        }
-    }
-
-    /// `type` to ask GET_ATTR for, to learn what this attribute is about.
-    pub const fn query(self) -> u32 {
-        match self {
-            Attr::Access(_) => 2,
-            other => other.uapi().0,
-        }
-    }
-
-    /// Whether `(type, value)`, an element of the array that GET_ATTR gave back for [`Attr::query`], says the same. For
-    /// ACCESS the answer is in the type; for flags, all of `mask` must be in the answer.
-    pub const fn matches(self, answer: (u32, u32)) -> bool {
-        let (kind, value) = self.uapi();
-        match self {
-            Attr::Access(_) => answer.0 == kind,
-            Attr::Flags { mask, .. } => answer.0 == kind && answer.1 & mask == mask,
-            _ => answer.0 == kind && answer.1 == value,
-        }
+    /// The location number of the GPU with this index in [`Scenario::gpus`], and its id in attributes that name a GPU. A
+    /// driver with one instance for each GPU takes every number but the two above for its own.
+    pub const fn gpu_id(index: usize) -> u32 {
+        index as u32 + 1
     }
 }
 

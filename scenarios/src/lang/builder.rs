@@ -150,11 +150,7 @@ impl<'a> OpList<'a> {
     }
     /// The last call, if it returns anything, returns one of `results`.
     pub fn returning(mut self, results: &[Result<(), Errno>]) -> Self {
-        if let Some(Op {
-            kind: OpKind::SetAttr { returns, .. } | OpKind::GetAttr { returns, .. } | OpKind::Mprotect { returns, .. },
-            ..
-        }) = self.ops.last_mut()
-        {
+        if let Some(returns) = self.ops.last_mut().and_then(|op| op.kind.returns_mut()) {
             *returns = Returns::OneOf(results.to_vec());
         }
         self

@@ -182,6 +182,10 @@ fn verdicts_agree(s: &Scenario, problems: &mut Vec<Problem>) {
             };
             problems.push(Problem::new(message, verdict.at, "against this").and(first.at, "this was said first"));
         }
+        if let Some(why) = s.refusal(verdict.design) {
+            let message = format!("`{}` cannot be asked this", verdict.design);
+            problems.push(Problem::new(message, verdict.at, "a verdict that nobody can check").help(why));
+        }
     }
 }
 

@@ -37,7 +37,7 @@ impl Scope<'_> {
                 "attr" => {
                     let gpu = self.gpu(&mut r);
                     let area = self.area(&mut r, Shape::Part, Alignment::Must);
-                    let checks = self.attrs(&mut r, "attr \"buf\" access=\"enable\"");
+                    let checks = self.attrs(&mut r, gpu.as_deref(), "attr \"buf\" access=\"enable\"");
                     gpu.zip(area).zip(checks).map(|((gpu, area), checks)| FinalKind::Attr { gpu, area, checks })
                 }
                 "queues" => {

@@ -26,6 +26,7 @@ mod builder;
 mod check;
 mod error;
 mod expect;
+mod fits;
 mod names;
 mod node;
 mod ops;

@@ -11,7 +11,7 @@ use model::units::{Bytes, PAGE_SIZE};
 
 /// What a CPU thread can do.
 pub(super) const THREAD_OPS: &[&str] = &[
-    "set-attr", "get-attr", "munmap", "mmap", "mprotect", "store", "load", "dontneed", "migrate", "after", "close",
+    "set-attr", "get-attr", "reset-attr", "evict-vram", "munmap", "mmap", "mprotect", "store", "load", "dontneed", "migrate", "after", "close",
     "fini", "exit",
 ];
 /// What a wave can do.
@@ -84,6 +84,13 @@ impl Scope<'_> {
         let kind = match r.name() {
             "set-attr" => self.set_attr(&mut r, here),
             "get-attr" => self.get_attr(&mut r, here),
+            "reset-attr" => {
+                let returns = self.returns(&mut r, here);
+                let gpu = self.gpu(&mut r);
+                let area = self.area(&mut r, Shape::Part, Alignment::of_ioctl(&returns));
+                gpu.zip(area).map(|(gpu, area)| OpKind::ResetAttr { gpu, area, returns })
+            }
+            "evict-vram" => self.gpu(&mut r).map(|gpu| OpKind::EvictVram { gpu }),
             "munmap" => self.area(&mut r, Shape::Part, Alignment::Must).map(|area| OpKind::Munmap { area }),
             "mmap" => {
                 let prot = self.prot(&mut r).unwrap_or(Prot::RW);
@@ -138,7 +145,7 @@ impl Scope<'_> {
         let returns = self.returns(r, here);
         let gpu = self.gpu(r);
         let area = self.area(r, Shape::Part, Alignment::of_ioctl(&returns));
-        let attrs = self.attrs(r, "set-attr \"buf\" access=\"enable\"");
+        let attrs = self.attrs(r, gpu.as_deref(), "set-attr \"buf\" access=\"enable\"");
         Some(OpKind::SetAttr { gpu: gpu?, area: area?, attrs: attrs?, returns })
     }
 
@@ -146,7 +153,7 @@ impl Scope<'_> {
         let returns = self.returns(r, here);
         let gpu = self.gpu(r);
         let area = self.area(r, Shape::Part, Alignment::of_ioctl(&returns));
-        let checks = self.attrs(r, "get-attr \"buf\" access=\"enable\"");
+        let checks = self.attrs(r, gpu.as_deref(), "get-attr \"buf\" access=\"enable\"");
         Some(OpKind::GetAttr { gpu: gpu?, area: area?, checks: checks?, returns })
     }
 
@@ -363,8 +370,8 @@ impl Scope<'_> {
         }
     }
 
-    /// The attributes of a node, in the order written; at least one.
-    pub(super) fn attrs(&self, r: &mut Reader<'_>, example: &str) -> Option<Vec<Attr>> {
+    /// The attributes of a node, in the order written; at least one. `gpu` is what the location `"gpu"` means.
+    pub(super) fn attrs(&self, r: &mut Reader<'_>, gpu: Option<&str>, example: &str) -> Option<Vec<Attr>> {
         const OTHERS: &[&str] = &["access", "preferred-loc", "prefetch-loc", "granularity", "set-flags", "clr-flags"];
         let keys: Vec<&'static str> = OTHERS.iter().copied().chain(FLAGS.iter().map(|(name, _)| *name)).collect();
         let found = r.props_in_order(&keys);
@@ -376,13 +383,13 @@ impl Scope<'_> {
         }
         let mut attrs = Vec::new();
         for (key, entry) in &found {
-            attrs.push(self.attr(r, key, entry));
+            attrs.push(self.attr(r, gpu, key, entry));
         }
         let attrs: Option<Vec<Attr>> = attrs.into_iter().collect();
         attrs.filter(|a| !a.is_empty())
     }
 
-    fn attr(&self, r: &Reader<'_>, key: &'static str, entry: &KdlEntry) -> Option<Attr> {
+    fn attr(&self, r: &Reader<'_>, gpu: Option<&str>, key: &'static str, entry: &KdlEntry) -> Option<Attr> {
         match key {
             "access" => {
                 let KdlValue::String(name) = entry.value() else {
@@ -392,8 +399,8 @@ impl Scope<'_> {
                 let access = Access::ALL.iter().copied().find(|a| a.name() == name);
                 r.known((name, value_place(entry)), "access", &names, access).map(Attr::Access)
             }
-            "preferred-loc" => self.location(r, key, entry).map(Attr::PreferredLoc),
-            "prefetch-loc" => self.location(r, key, entry).map(Attr::PrefetchLoc),
+            "preferred-loc" => self.location(r, gpu, key, entry).map(Attr::PreferredLoc),
+            "prefetch-loc" => self.location(r, gpu, key, entry).map(Attr::PrefetchLoc),
             "granularity" => r_number(self, entry, key).map(Attr::Granularity),
             "set-flags" => r_number(self, entry, key).map(|mask| Attr::Flags { mask, set: true }),
             "clr-flags" => r_number(self, entry, key).map(|mask| Attr::Flags { mask, set: false }),
@@ -405,11 +412,15 @@ impl Scope<'_> {
         }
     }
 
-    fn location(&self, r: &Reader<'_>, key: &'static str, entry: &KdlEntry) -> Option<u32> {
+    fn location(&self, r: &Reader<'_>, gpu: Option<&str>, key: &'static str, entry: &KdlEntry) -> Option<u32> {
         let KdlValue::String(name) = entry.value() else { return r_number(self, entry, key) };
-        let known = [("system", Attr::SYSTEM), ("undefined", Attr::UNDEFINED), ("gpu", Attr::THIS_GPU)];
+        let mut known = vec![("system", Attr::SYSTEM), ("undefined", Attr::UNDEFINED)];
+        known.extend(self.gpus.iter().enumerate().map(|(i, g)| (g.name.as_str(), Attr::gpu_id(i))));
+        let own = gpu.and_then(|gpu| known.iter().find(|(n, _)| *n == gpu).map(|(_, id)| *id));
+        known.extend(own.map(|id| ("gpu", id)));
         let found = known.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
-        r.known((name, value_place(entry)), "location", &known.map(|(n, _)| n), found)
+        let names: Vec<&str> = known.iter().map(|(n, _)| *n).collect();
+        r.known((name, value_place(entry)), "location", &names, found)
     }
 
     fn not_a<T>(&self, entry: &KdlEntry, key: &str, expected: &str) -> Option<T> {

@@ -224,7 +224,7 @@ fn once(what: &mut Option<Place>, r: &Reader<'_>) {
 
 /// Keys of a GPU on a wave mean that somebody took the wave for the declaration.
 fn wave_is_not_a_gpu(r: &mut Reader<'_>, sink: &Sink) {
-    for key in ["xnack", "gc", "apu", "chunk-sizes", "notifier-size", "granularity"] {
+    for key in ["xnack", "gc", "apu", "chunk-sizes", "notifier-size", "granularity", "vram", "hive", "retry-cam"] {
         if let Some(entry) = r.prop(key) {
             sink.push(
                 Problem::new(format!("`{key}` is of the GPU, not of a wave"), place(entry.span()), "not here").help(
@@ -280,6 +280,14 @@ fn gpu(mut r: Reader<'_>, sink: &Sink) -> Result<GpuDecl, String> {
         gpu.notifier_size = Some(size);
     }
     gpu.granularity = r.number_prop("granularity", 63).map(|(n, _)| n as u8);
+    if let Some(Some((size, at))) = r.size_prop("vram") {
+        if size % PAGE_SIZE != 0 {
+            sink.push(Problem::new(format!("{} of VRAM", human(size)), at, "not whole pages of 4K"));
+        }
+        gpu.vram = size;
+    }
+    gpu.hive = r.string_prop("hive").map(|(name, _)| name.to_owned());
+    gpu.retry_cam = r.bool_prop("retry-cam", false);
     let name = gpu.name.clone();
     r.finish_without_block();
     if sink.count() == before { Ok(gpu) } else { Err(name) }

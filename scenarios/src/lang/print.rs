@@ -82,7 +82,7 @@ impl Out<'_> {
         match kind {
             OpKind::SetAttr { gpu, attrs: list, returns, .. } | OpKind::GetAttr { gpu, checks: list, returns, .. } => {
                 line += &self.gpu(gpu);
-                line += &attrs(list);
+                line += &self.attrs(list);
                 line += &returned(returns, prepare);
             }
             OpKind::Mmap { prot, populate, .. } => {
@@ -103,7 +103,11 @@ impl Out<'_> {
             }
             OpKind::Load { expect, .. } | OpKind::Read { expect, .. } => line += &seen(expect),
             OpKind::After { actor } => line += &format!(" {}", quoted(actor)),
-            OpKind::Close { gpu } | OpKind::Fini { gpu } => line += &self.gpu(gpu),
+            OpKind::ResetAttr { gpu, returns, .. } => {
+                line += &self.gpu(gpu);
+                line += &returned(returns, prepare);
+            }
+            OpKind::EvictVram { gpu } | OpKind::Close { gpu } | OpKind::Fini { gpu } => line += &self.gpu(gpu),
             OpKind::Munmap { .. } | OpKind::Dontneed { .. } | OpKind::Migrate { .. } | OpKind::Exit => {}
         }
         line
@@ -127,6 +131,31 @@ impl Out<'_> {
         if self.scenario.gpus.len() > 1 { format!(" gpu={}", quoted(gpu)) } else { String::new() }
     }
 
+    fn attrs(&self, list: &[Attr]) -> String {
+        let mut text = String::new();
+        let location = |v: u32| match v {
+            Attr::SYSTEM => quoted("system"),
+            Attr::UNDEFINED => quoted("undefined"),
+            other => match (0..).zip(&self.scenario.gpus).find(|(i, _)| Attr::gpu_id(*i) == other) {
+                Some((_, gpu)) => quoted(&gpu.name),
+                None => other.to_string(),
+            },
+        };
+        for attr in list {
+            text += &match attr {
+                Attr::PreferredLoc(v) => format!(" preferred-loc={}", location(*v)),
+                Attr::PrefetchLoc(v) => format!(" prefetch-loc={}", location(*v)),
+                Attr::Access(a) => format!(" access={}", quoted(a.name())),
+                Attr::Granularity(n) => format!(" granularity={n}"),
+                Attr::Flags { mask, set } => match FLAGS.iter().find(|(_, bit)| bit == mask) {
+                    Some((name, _)) => format!(" {name}=#{set}"),
+                    None => format!(" {}={mask:#x}", if *set { "set-flags" } else { "clr-flags" }),
+                },
+            };
+        }
+        text
+    }
+
     fn final_node(&self, kind: &FinalKind) -> String {
         match kind {
             FinalKind::Mapped { gpu, area, except } => {
@@ -148,7 +177,7 @@ impl Out<'_> {
                 format!("value{} is={is}", self.area(area, true))
             }
             FinalKind::Attr { gpu, area, checks } => {
-                format!("attr{}{}{}", self.area(area, false), self.gpu(gpu), attrs(checks))
+                format!("attr{}{}{}", self.area(area, false), self.gpu(gpu), self.attrs(checks))
             }
             FinalKind::Queues { gpu, running } => {
                 format!("queues {}{}", if *running { "\"running\"" } else { "\"stopped\"" }, self.gpu(gpu))
@@ -175,6 +204,15 @@ fn gpu_decl(gpu: &GpuDecl) -> String {
     }
     if let Some(granularity) = gpu.granularity {
         text += &format!(" granularity={granularity}");
+    }
+    if gpu.vram != 0 {
+        text += &format!(" vram={}", size(gpu.vram));
+    }
+    if let Some(hive) = &gpu.hive {
+        text += &format!(" hive={}", quoted(hive));
+    }
+    if gpu.retry_cam {
+        text += " retry-cam=#true";
     }
     text
 }
@@ -233,29 +271,6 @@ fn verdict_node(v: &Verdict) -> String {
             format!("violates {} {}", quoted(v.design.name()), list.join(" "))
         }
     }
-}
-
-fn attrs(list: &[Attr]) -> String {
-    let mut text = String::new();
-    let location = |v: u32| match v {
-        Attr::SYSTEM => quoted("system"),
-        Attr::UNDEFINED => quoted("undefined"),
-        Attr::THIS_GPU => quoted("gpu"),
-        other => other.to_string(),
-    };
-    for attr in list {
-        text += &match attr {
-            Attr::PreferredLoc(v) => format!(" preferred-loc={}", location(*v)),
-            Attr::PrefetchLoc(v) => format!(" prefetch-loc={}", location(*v)),
-            Attr::Access(a) => format!(" access={}", quoted(a.name())),
-            Attr::Granularity(n) => format!(" granularity={n}"),
-            Attr::Flags { mask, set } => match FLAGS.iter().find(|(_, bit)| bit == mask) {
-                Some((name, _)) => format!(" {name}=#{set}"),
-                None => format!(" {}={mask:#x}", if *set { "set-flags" } else { "clr-flags" }),
-            },
-        };
-    }
-    text
 }
 
 fn returned(returns: &Returns, prepare: bool) -> String {

@@ -49,12 +49,7 @@ pub(super) fn gpus(s: &Scenario) -> Vec<Candidate> {
         let other = s.gpus.iter().find(|other| other.name != gpu.name).map_or("", |other| &other.name);
         let mut moved = Candidate::of(s);
         for op in moved.all_ops() {
-            if let OpKind::SetAttr { gpu: on, .. }
-            | OpKind::GetAttr { gpu: on, .. }
-            | OpKind::Close { gpu: on }
-            | OpKind::Fini { gpu: on } = &mut op.kind
-                && *on == gpu.name
-            {
+            if let Some(on) = op.kind.gpu_mut().filter(|on| **on == gpu.name) {
                 other.clone_into(on);
             }
         }
@@ -143,6 +138,9 @@ pub(super) fn properties(s: &Scenario) -> Vec<Candidate> {
         try_with(&|s| s.gpus[at].chunk_sizes = None);
         try_with(&|s| s.gpus[at].notifier_size = None);
         try_with(&|s| s.gpus[at].granularity = None);
+        try_with(&|s| s.gpus[at].vram = 0);
+        try_with(&|s| s.gpus[at].hive = None);
+        try_with(&|s| s.gpus[at].retry_cam = false);
     }
     for at in 0..s.regions.len() {
         try_with(&|s| s.regions[at].prot = Prot::RW);
@@ -166,15 +164,16 @@ pub(super) fn details_of_operations(s: &Scenario) -> Vec<Candidate> {
     for at in 0..count {
         let unsaid = if at < s.prepare.len() { Returns::ok() } else { Returns::Any };
         try_with(at, &|op| match op {
-            OpKind::SetAttr { returns, .. } | OpKind::GetAttr { returns, .. } | OpKind::Mprotect { returns, .. } => {
-                returns.clone_from(&unsaid);
-            }
             OpKind::Store { expect, .. }
             | OpKind::Load { expect, .. }
             | OpKind::Read { expect, .. }
             | OpKind::Write { expect, .. } => expect.clear(),
             OpKind::Mmap { prot, .. } => *prot = Prot::RW,
-            _ => {}
+            call => {
+                if let Some(returns) = call.returns_mut() {
+                    returns.clone_from(&unsaid);
+                }
+            }
         });
         try_with(at, &|op| {
             if let OpKind::Mmap { populate, .. } = op {

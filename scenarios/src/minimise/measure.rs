@@ -81,6 +81,9 @@ fn of_gpu(gpu: &GpuDecl) -> usize {
         gpu.chunk_sizes.is_some(),
         gpu.notifier_size.is_some(),
         gpu.granularity.is_some(),
+        gpu.vram != 0,
+        gpu.hive.is_some(),
+        gpu.retry_cam,
     ])
 }
 
@@ -105,7 +108,7 @@ fn of_op(op: &Op, prepare: bool) -> usize {
             attrs(list, returns)
         }
         OpKind::Mmap { prot, populate, .. } => count(&[*prot != Prot::RW, *populate]),
-        OpKind::Mprotect { returns, .. } => usize::from(*returns != unsaid),
+        OpKind::ResetAttr { returns, .. } | OpKind::Mprotect { returns, .. } => usize::from(*returns != unsaid),
         OpKind::Store { expect, .. }
         | OpKind::Load { expect, .. }
         | OpKind::Read { expect, .. }

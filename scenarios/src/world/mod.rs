@@ -8,6 +8,7 @@ mod program;
 mod promise;
 mod second_opinion;
 mod thread;
+mod uapi;
 mod wave;
 
 pub use device::Device;
@@ -15,8 +16,7 @@ pub use platform::Simulated;
 pub use program::ScenarioProgram;
 pub use promise::{Change, Promises};
 pub use second_opinion::{LoomQuestion, Opinion, ask_loom};
-
-pub(crate) use thread::check_answers;
+pub use uapi::Uapi;
 
 use crate::invariants;
 use crate::lang::{Design, OpKind, Scenario};
@@ -31,6 +31,8 @@ use std::rc::Rc;
 pub struct World<L: Lab> {
     /// What it was built from.
     pub scenario: Rc<Scenario>,
+    /// Which driver runs.
+    pub design: Design,
     /// Physical memory.
     pub memory: Memory<L>,
     /// The process's address space.
@@ -74,6 +76,7 @@ impl<L: Lab> World<L> {
         let world = Rc::new(World {
             finished: awaited(&scenario).into_iter().map(|name| (name, L::Gate::new("finished", 0))).collect(),
             scenario,
+            design,
             memory,
             mm,
             kfd,

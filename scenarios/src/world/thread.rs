@@ -1,12 +1,13 @@
 //! What CPU threads do: system calls and ioctls, and what they make of the results.
 
 use super::promise::Change;
+use super::uapi::Uapi;
 use super::{Device, World};
 use crate::lang::{Access, Area, Attr, Op, OpKind, Prot, RegionKind, Returns, Seen};
 use interleave::lab::{Gate, Invariant, Lab, Violation};
 use model::Errno;
 use model::amdgpu::UserAttrs;
-use model::amdgpu::uapi::{AMDGPU_SVM_OP_GET_ATTR, AMDGPU_SVM_OP_SET_ATTR};
+use model::amdgpu::uapi::{AMDGPU_SVM_OP_GET_ATTR, AMDGPU_SVM_OP_RESET_ATTR, AMDGPU_SVM_OP_SET_ATTR};
 use model::attr::UapiAttr;
 use model::note;
 use model::platform::VmaFlags;
@@ -60,6 +61,8 @@ impl<L: Lab> World<L> {
         match &op.kind {
             OpKind::SetAttr { gpu, area, attrs, returns } => self.set_attr(gpu, area, attrs, returns),
             OpKind::GetAttr { gpu, area, checks, returns } => self.get_attr(gpu, area, checks, returns),
+            OpKind::ResetAttr { gpu, area, returns } => self.reset_attr(gpu, area, returns),
+            OpKind::EvictVram { gpu } => self.device(gpu).vm.evict_vram(),
             OpKind::Munmap { area } => {
                 let result = self.changing(Change::TAKE_BACK, area.bytes, || self.mm.munmap(area.bytes));
                 self.must(op, &Returns::ok(), result);
@@ -121,7 +124,8 @@ impl<L: Lab> World<L> {
         });
         let withdraws = (access == Some(Access::None)).then(|| device.promises.begin(Change::TAKE_BACK, pages));
         let forbids = (read_only == Some(true)).then(|| device.promises.begin(Change::FORBID_WRITES, pages));
-        let mut user = UserArray(attrs.iter().map(|a| uapi(a.uapi())).collect());
+        let (uapi, id) = (self.uapi(), self.gpu_id(gpu));
+        let mut user = UserArray(attrs.iter().flat_map(|a| uapi.request(*a, id)).collect());
         note!(L, "SET_ATTR {} {}", area.bytes, describe(attrs));
         let result = device.ioctl(AMDGPU_SVM_OP_SET_ATTR, area.bytes, &mut user);
         note!(L, "SET_ATTR {} returns {}", area.bytes, show(result));
@@ -149,15 +153,55 @@ impl<L: Lab> World<L> {
             wrong::<L>(format!("GET_ATTR {} returned {}, which the scenario rules out", area.bytes, show(result)));
         }
         if result.is_ok() {
-            check_answers::<L>(area, checks, &answers);
+            self.check_answers(area, checks, &answers);
         }
     }
 
-    /// GET_ATTR for what `checks` are about.
-    pub(crate) fn ask(&self, gpu: &str, area: &Area, checks: &[Attr]) -> (Result<(), Errno>, Vec<(u32, u32)>) {
-        let mut user = UserArray(checks.iter().map(|c| uapi((c.query(), 0))).collect());
+    /// GET_ATTR for what `checks` are about: what came back, check by check.
+    pub(crate) fn ask(&self, gpu: &str, area: &Area, checks: &[Attr]) -> (Result<(), Errno>, Vec<Vec<UapiAttr>>) {
+        let (uapi, id) = (self.uapi(), self.gpu_id(gpu));
+        let questions: Vec<Vec<UapiAttr>> = checks.iter().map(|c| uapi.question(*c, id)).collect();
+        let mut user = UserArray(questions.concat());
         let result = self.device(gpu).ioctl(AMDGPU_SVM_OP_GET_ATTR, area.bytes, &mut user);
-        (result, user.0.iter().map(|a| (a.ty, a.value)).collect())
+        let mut rest = user.0.as_slice();
+        let answers = questions.iter().map(|question| {
+            let (these, others) = rest.split_at(question.len());
+            rest = others;
+            these.to_vec()
+        });
+        (result, answers.collect())
+    }
+
+    /// Compares what GET_ATTR answered with what it must answer.
+    pub(crate) fn check_answers(&self, area: &Area, checks: &[Attr], answers: &[Vec<UapiAttr>]) {
+        for (check, answer) in checks.iter().zip(answers) {
+            if !self.uapi().says(*check, answer) {
+                let answered: Vec<String> =
+                    answer.iter().map(|a| format!("type {} value {:#x}", a.ty, a.value)).collect();
+                let answered = answered.join(", ");
+                wrong::<L>(format!("GET_ATTR {}: asked about {check:?}, answered {answered}", area.bytes));
+            }
+        }
+    }
+
+    fn reset_attr(&self, gpu: &str, area: &Area, returns: &Returns) {
+        let device = self.device(gpu);
+        let reset = device.promises.begin(Change::TAKE_BACK, touched(area.bytes));
+        let result = device.ioctl(AMDGPU_SVM_OP_RESET_ATTR, area.bytes, &mut UserArray(Vec::new()));
+        note!(L, "RESET_ATTR {} returns {}", area.bytes, show(result));
+        device.promises.end(reset, L::stamp());
+        if !returns.allows(result) {
+            wrong::<L>(format!("RESET_ATTR {} returned {}, which the scenario rules out", area.bytes, show(result)));
+        }
+    }
+
+    fn uapi(&self) -> Uapi {
+        Uapi::of(self.design)
+    }
+
+    /// The number by which attributes name the GPU called `gpu`.
+    fn gpu_id(&self, gpu: &str) -> u32 {
+        Attr::gpu_id(self.scenario.gpus.iter().position(|g| g.name == gpu).expect("the parser resolves GPU names"))
     }
 
     fn must(&self, op: &Op, returns: &Returns, result: Result<(), Errno>) {
@@ -199,25 +243,8 @@ impl<L: Lab> World<L> {
     }
 }
 
-/// Compares what GET_ATTR answered with what it must answer.
-pub(crate) fn check_answers<L: Lab>(area: &Area, checks: &[Attr], answers: &[(u32, u32)]) {
-    for (check, answer) in checks.iter().zip(answers) {
-        if !check.matches(*answer) {
-            let (kind, value) = *answer;
-            wrong::<L>(format!(
-                "GET_ATTR {}: asked about {check:?}, answered type {kind} value {value:#x}",
-                area.bytes
-            ));
-        }
-    }
-}
-
 fn wrong<L: Lab>(what: String) -> ! {
     L::fail(Violation::new(Invariant::I11, what, None))
-}
-
-fn uapi((kind, value): (u32, u32)) -> UapiAttr {
-    UapiAttr { ty: kind, value }
 }
 
 fn list(expect: &[Seen]) -> String {
