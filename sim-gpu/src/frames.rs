@@ -53,4 +53,9 @@ impl<L: Lab> Frames<L> {
     pub(crate) fn store(&self, pfn: u64, offset: u64, value: u64) {
         self.0.store(pfn, offset, value);
     }
+    /// Adds to the word at byte `offset` of the frame, atomically; a scheduling point. The new value.
+    #[track_caller]
+    pub(crate) fn add(&self, pfn: u64, offset: u64, value: u64) -> u64 {
+        self.0.add(pfn, offset, value)
+    }
 }

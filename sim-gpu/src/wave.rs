@@ -26,12 +26,14 @@ pub enum Access {
     Read,
     /// Stores a value.
     Write(u64),
+    /// Adds to it, atomically.
+    Add(u64),
 }
 
 impl Access {
-    /// Whether it is a store.
+    /// Whether it changes the word.
     pub const fn is_write(self) -> bool {
-        matches!(self, Access::Write(_))
+        matches!(self, Access::Write(_) | Access::Add(_))
     }
     const fn name(self) -> &'static str {
         if self.is_write() { "write" } else { "read" }
@@ -86,7 +88,7 @@ struct Translation {
 }
 
 impl<L: Lab> GpuVm<L> {
-    /// A wave reads or writes the 64-bit word at byte address `addr`. Returns the value read or written. Sleeps while
+    /// A wave reads or writes the 64-bit word at byte address `addr`. Returns the value that the word has afterwards. Sleeps while
     /// the queues are stopped.
     ///
     /// # Errors
@@ -167,6 +169,7 @@ impl<L: Lab> GpuVm<L> {
                 frames.store(pfn, offset, value);
                 value
             }
+            Access::Add(value) => frames.add(pfn, offset, value),
         };
         if !frames.alive(pfn, generation) {
             let what = format!("{} reaches frame {pfn:#x}, which was freed", place());

@@ -373,6 +373,15 @@ impl<L: Lab> Memory<L> {
         self.poke(pfn, offset, value);
     }
 
+    /// Adds to a 64-bit word, atomically. Returns the new value. A scheduling point; see [`Memory::store`].
+    #[track_caller]
+    pub fn add(&self, pfn: u64, offset: u64, value: u64) -> u64 {
+        self.inner.accesses.write(Span::one(pfn));
+        let sum = self.peek(pfn, offset).wrapping_add(value);
+        self.poke(pfn, offset, sum);
+        sum
+    }
+
     /// As [`Memory::load`], if `still` holds at the moment of the access: the CPU's translation may have been shot down
     /// since the walk.
     #[track_caller]

@@ -285,7 +285,7 @@ pub struct Wave {
     pub name: String,
     /// The GPU it runs on.
     pub gpu: String,
-    /// What it does, in order: [`OpKind::Read`], [`OpKind::Write`] and [`OpKind::After`] only.
+    /// What it does, in order: GPU accesses and [`OpKind::After`] only.
     pub ops: Vec<Op>,
     /// Where it is declared.
     pub at: Place,
@@ -362,18 +362,18 @@ pub enum OpKind {
         /// What the call may return.
         returns: Returns,
     },
-    /// The CPU stores a value.
+    /// The CPU stores a value in each page.
     Store {
-        /// One page; the value stands at its first byte.
+        /// Where; the value stands at the first byte of each page.
         area: Area,
         /// What.
         value: u64,
         /// What may come of it: [`Seen::Done`], [`Seen::Fault`] (SIGSEGV). Empty: either.
         expect: Vec<Seen>,
     },
-    /// The CPU loads a value.
+    /// The CPU loads a value from each page.
     Load {
-        /// One page.
+        /// Where.
         area: Area,
         /// What may be seen: [`Seen::Value`], [`Seen::Fault`]. Empty: anything.
         expect: Vec<Seen>,
@@ -405,19 +405,45 @@ pub enum OpKind {
     },
     /// The process drops its address space: `exit_mmap`, MMU_NOTIFY_RELEASE or UNMAP of everything.
     Exit,
-    /// The wave loads a value.
+    /// The GPU loads a value from each page: in a wave that wave, in a thread a kernel that the thread waits for.
     Read {
-        /// One page.
+        /// Which GPU.
+        gpu: String,
+        /// Where.
         area: Area,
         /// What may be seen: [`Seen::Value`], [`Seen::Fault`]. Empty: anything.
         expect: Vec<Seen>,
     },
-    /// The wave stores a value.
+    /// The GPU stores a value in each page.
     Write {
-        /// One page.
+        /// Which GPU.
+        gpu: String,
+        /// Where.
         area: Area,
         /// What.
         value: u64,
+        /// What may come of it: [`Seen::Done`], [`Seen::Fault`]. Empty: either.
+        expect: Vec<Seen>,
+    },
+    /// The GPU adds to the value of each page, atomically.
+    Add {
+        /// Which GPU.
+        gpu: String,
+        /// Where.
+        area: Area,
+        /// How much.
+        value: u64,
+        /// What may come of it: [`Seen::Done`], [`Seen::Fault`]. Empty: either.
+        expect: Vec<Seen>,
+    },
+    /// The GPU copies the value of each page to another: it loads, then stores.
+    Copy {
+        /// Which GPU.
+        gpu: String,
+        /// From where.
+        area: Area,
+        /// To where; as long.
+        to: Area,
         /// What may come of it: [`Seen::Done`], [`Seen::Fault`]. Empty: either.
         expect: Vec<Seen>,
     },
@@ -444,10 +470,12 @@ impl OpKind {
             OpKind::Exit => "exit",
             OpKind::Read { .. } => "read",
             OpKind::Write { .. } => "write",
+            OpKind::Add { .. } => "add",
+            OpKind::Copy { .. } => "copy",
         }
     }
 
-    /// The part of the address space it names, if it names one.
+    /// The part of the address space it names, if it names one; of [`OpKind::Copy`] the source.
     pub const fn area(&self) -> Option<&Area> {
         match self {
             OpKind::SetAttr { area, .. }
@@ -461,7 +489,9 @@ impl OpKind {
             | OpKind::Dontneed { area }
             | OpKind::Migrate { area }
             | OpKind::Read { area, .. }
-            | OpKind::Write { area, .. } => Some(area),
+            | OpKind::Write { area, .. }
+            | OpKind::Add { area, .. }
+            | OpKind::Copy { area, .. } => Some(area),
             OpKind::After { .. }
             | OpKind::EvictVram { .. }
             | OpKind::Close { .. }
@@ -484,12 +514,56 @@ impl OpKind {
             | OpKind::Dontneed { area }
             | OpKind::Migrate { area }
             | OpKind::Read { area, .. }
-            | OpKind::Write { area, .. } => Some(area),
+            | OpKind::Write { area, .. }
+            | OpKind::Add { area, .. }
+            | OpKind::Copy { area, .. } => Some(area),
             OpKind::After { .. }
             | OpKind::EvictVram { .. }
             | OpKind::Close { .. }
             | OpKind::Fini { .. }
             | OpKind::Exit => None,
+        }
+    }
+
+    /// The other part of the address space that it names.
+    pub const fn second_area(&self) -> Option<&Area> {
+        match self {
+            OpKind::Copy { to, .. } => Some(to),
+            _ => None,
+        }
+    }
+
+    /// The same, to change it.
+    pub const fn second_area_mut(&mut self) -> Option<&mut Area> {
+        match self {
+            OpKind::Copy { to, .. } => Some(to),
+            _ => None,
+        }
+    }
+
+    /// Whether it is an access: it happens page by page, and names one page unless it says more.
+    pub const fn is_access(&self) -> bool {
+        matches!(
+            self,
+            OpKind::Store { .. }
+                | OpKind::Load { .. }
+                | OpKind::Read { .. }
+                | OpKind::Write { .. }
+                | OpKind::Add { .. }
+                | OpKind::Copy { .. }
+        )
+    }
+
+    /// What may come of an access, to change it.
+    pub const fn expect_mut(&mut self) -> Option<&mut Vec<Seen>> {
+        match self {
+            OpKind::Store { expect, .. }
+            | OpKind::Load { expect, .. }
+            | OpKind::Read { expect, .. }
+            | OpKind::Write { expect, .. }
+            | OpKind::Add { expect, .. }
+            | OpKind::Copy { expect, .. } => Some(expect),
+            _ => None,
         }
     }
 
@@ -500,6 +574,10 @@ impl OpKind {
             | OpKind::GetAttr { gpu, .. }
             | OpKind::ResetAttr { gpu, .. }
             | OpKind::EvictVram { gpu }
+            | OpKind::Read { gpu, .. }
+            | OpKind::Write { gpu, .. }
+            | OpKind::Add { gpu, .. }
+            | OpKind::Copy { gpu, .. }
             | OpKind::Close { gpu }
             | OpKind::Fini { gpu } => Some(gpu),
             _ => None,
@@ -513,6 +591,10 @@ impl OpKind {
             | OpKind::GetAttr { gpu, .. }
             | OpKind::ResetAttr { gpu, .. }
             | OpKind::EvictVram { gpu }
+            | OpKind::Read { gpu, .. }
+            | OpKind::Write { gpu, .. }
+            | OpKind::Add { gpu, .. }
+            | OpKind::Copy { gpu, .. }
             | OpKind::Close { gpu }
             | OpKind::Fini { gpu } => Some(gpu),
             _ => None,

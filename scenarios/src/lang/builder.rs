@@ -77,7 +77,8 @@ impl ScenarioBuilder {
     }
     /// Adds a wave on the GPU called `gpu`.
     pub fn wave_on(mut self, name: &str, gpu: &str, ops: impl FnOnce(OpList<'_>) -> OpList<'_>) -> Self {
-        let ops = ops(OpList::new(&self.0, Returns::Any)).ops;
+        let list = OpList { gpu: gpu.to_owned(), ..OpList::new(&self.0, Returns::Any) };
+        let ops = ops(list).ops;
         self.0.waves.push(Wave { name: name.to_owned(), gpu: gpu.to_owned(), ops, at: Place::default() });
         self
     }
@@ -132,12 +133,14 @@ impl ScenarioBuilder {
 pub struct OpList<'a> {
     scenario: &'a Scenario,
     returns: Returns,
+    /// Where accesses of the GPU happen.
+    gpu: String,
     ops: Vec<Op>,
 }
 
 impl<'a> OpList<'a> {
     fn new(scenario: &'a Scenario, returns: Returns) -> Self {
-        OpList { scenario, returns, ops: Vec::new() }
+        OpList { scenario, returns, gpu: first_gpu(scenario), ops: Vec::new() }
     }
     fn part(&self, region: &str, offset: u64, size: impl Into<Option<u64>>) -> Area {
         part(self.scenario, region, offset, size.into())
@@ -206,12 +209,14 @@ impl<'a> OpList<'a> {
     /// A GPU load.
     pub fn read(self, region: &str, offset: u64, expect: &[Seen]) -> Self {
         let area = self.part(region, offset, PAGE_SIZE);
-        self.op(OpKind::Read { area, expect: expect.to_vec() })
+        let gpu = self.gpu.clone();
+        self.op(OpKind::Read { gpu, area, expect: expect.to_vec() })
     }
     /// A GPU store.
     pub fn write(self, region: &str, offset: u64, value: u64) -> Self {
         let area = self.part(region, offset, PAGE_SIZE);
-        self.op(OpKind::Write { area, value, expect: Vec::new() })
+        let gpu = self.gpu.clone();
+        self.op(OpKind::Write { gpu, area, value, expect: Vec::new() })
     }
     /// Waits until `actor` has finished.
     pub fn after(self, actor: &str) -> Self {

@@ -12,10 +12,10 @@ use model::units::{Bytes, PAGE_SIZE};
 /// What a CPU thread can do.
 pub(super) const THREAD_OPS: &[&str] = &[
     "set-attr", "get-attr", "reset-attr", "evict-vram", "munmap", "mmap", "mprotect", "store", "load", "dontneed", "migrate", "after", "close",
-    "fini", "exit",
+    "fini", "exit", "read", "write", "add", "copy",
 ];
 /// What a wave can do.
-pub(super) const WAVE_OPS: &[&str] = &["read", "write", "after"];
+pub(super) const WAVE_OPS: &[&str] = &["read", "write", "add", "copy", "after"];
 
 /// Which operations are allowed, and what calls return when nothing is said.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub(super) enum Shape {
     Part,
     /// The page at `offset`.
     Page,
+    /// The page at `offset`, or `size` bytes.
+    Pages,
 }
 
 /// Whether an interval must consist of pages.
@@ -105,8 +107,9 @@ impl Scope<'_> {
                 let area = self.area(&mut r, Shape::Part, Alignment::Must);
                 said.and(given).zip(area).map(|(prot, area)| OpKind::Mprotect { area, prot, returns })
             }
-            "store" | "write" => self.store(&mut r),
+            "store" | "write" | "add" => self.store(&mut r),
             "load" | "read" => self.load(&mut r),
+            "copy" => self.copy(&mut r),
             "dontneed" => self.area(&mut r, Shape::Part, Alignment::Must).map(|area| OpKind::Dontneed { area }),
             "migrate" => self.area(&mut r, Shape::Part, Alignment::Must).map(|area| OpKind::Migrate { area }),
             "after" => r
@@ -127,8 +130,6 @@ impl Scope<'_> {
             (Where::Wave, "load") => "a wave reads: read \"buf\" offset=0",
             (Where::Wave, "store") => "a wave writes: write \"buf\" offset=0 value=1",
             (Where::Wave, n) if THREAD_OPS.contains(&n) => "only a thread does that; a wave can read, write and wait",
-            (_, "read") => "the CPU loads: load \"buf\" offset=0; `read` is for waves, in gpu \"wave\" { }",
-            (_, "write") => "the CPU stores: store \"buf\" offset=0 value=1; `write` is for waves, in gpu \"wave\" { }",
             _ => return unknown_node(node, self.sink, inside, known),
         };
         self.sink.push(
@@ -163,21 +164,50 @@ impl Scope<'_> {
         let example = format!("{} \"buf\" offset=0 value=7", r.name());
         r.require("value", said, &example);
         let expect = self.seen(r, false);
-        let area = self.area(r, Shape::Page, Alignment::Must);
-        let ((value, _), area) = given.zip(area)?;
+        let gpu = if r.name() == "store" { Some(String::new()) } else { self.gpu(r) };
+        let area = self.area(r, Shape::Pages, Alignment::Must);
+        let (((value, _), area), gpu) = given.zip(area).zip(gpu)?;
         Some(match r.name() {
             "store" => OpKind::Store { area, value, expect },
-            _ => OpKind::Write { area, value, expect },
+            "write" => OpKind::Write { gpu, area, value, expect },
+            _ => OpKind::Add { gpu, area, value, expect },
         })
     }
 
     fn load(&self, r: &mut Reader<'_>) -> Option<OpKind> {
         let expect = self.seen(r, true);
-        let area = self.area(r, Shape::Page, Alignment::Must)?;
+        let gpu = if r.name() == "load" { Some(String::new()) } else { self.gpu(r) };
+        let area = self.area(r, Shape::Pages, Alignment::Must);
+        let (area, gpu) = area.zip(gpu)?;
         Some(match r.name() {
             "load" => OpKind::Load { area, expect },
-            _ => OpKind::Read { area, expect },
+            _ => OpKind::Read { gpu, area, expect },
         })
+    }
+
+    fn copy(&self, r: &mut Reader<'_>) -> Option<OpKind> {
+        const EXAMPLE: &str = "copy \"buf\" to=\"other\"";
+        let expect = self.seen(r, false);
+        let gpu = self.gpu(r);
+        let area = self.area(r, Shape::Pages, Alignment::Must);
+        let to = r.string_prop("to");
+        let to = r.require("to", to, EXAMPLE);
+        let offset = r.size_prop("to-offset");
+        let (area, name) = area.zip(to)?;
+        let region = self.region_named(r, name)?;
+        let at = offset.unwrap_or(Some((0, name.1)))?;
+        let bytes = self.within(region, at, Some((area.bytes.len(), at.1)), Alignment::Must)?;
+        let to = Area { region: region.name.clone(), bytes };
+        Some(OpKind::Copy { gpu: gpu?, area, to, expect })
+    }
+
+    /// The region called so.
+    fn region_named(&self, r: &Reader<'_>, name: Placed<&str>) -> Option<&Region> {
+        if self.broken.iter().any(|b| b == name.0) {
+            return None;
+        }
+        let names: Vec<&str> = self.regions.iter().map(|g| g.name.as_str()).collect();
+        r.known(name, "region", &names, self.regions.iter().find(|g| g.name == name.0))
     }
 
     /// The GPU of a node: the one it names, else the only one there is.
@@ -220,21 +250,17 @@ impl Scope<'_> {
         let name = r.string_arg("the name of a region", &example);
         let offset = r.size_prop("offset");
         let size = match shape {
-            Shape::Part => r.size_prop("size"),
+            Shape::Part | Shape::Pages => r.size_prop("size"),
             Shape::Page => None,
         };
+        let region = name.and_then(|name| self.region_named(r, name))?;
         let name = name?;
-        if self.broken.iter().any(|b| b == name.0) {
-            return None;
-        }
-        let names: Vec<&str> = self.regions.iter().map(|g| g.name.as_str()).collect();
-        let region = r.known(name, "region", &names, self.regions.iter().find(|g| g.name == name.0))?;
 
         // `??`: the key is absent, or its value was refused already
         let (offset, offset_at) = offset.unwrap_or(Some((0, name.1)))?;
         let size = match (shape, size) {
-            (Shape::Page, _) => Some((PAGE_SIZE, offset_at)),
-            (Shape::Part, Some(size)) => Some(size?),
+            (Shape::Page, _) | (Shape::Pages, None) => Some((PAGE_SIZE, offset_at)),
+            (Shape::Part | Shape::Pages, Some(size)) => Some(size?),
             (Shape::Part, None) => None,
         };
         self.within(region, (offset, offset_at), size, alignment)

@@ -196,7 +196,10 @@ fn read(node: &KdlNode, source: &Source, sink: &Sink) -> Scenario {
                     None if s.gpus.is_empty() || r.node.entry("on").is_some() => None,
                     None => scope.only_gpu(&r, "on"),
                 };
-                let ops = scope.ops(r.block("gpu \"wave\" { read \"buf\" offset=0 }"), Where::Wave);
+                let block = r.block("gpu \"wave\" { read \"buf\" offset=0 }");
+                // an access in it is to the wave's own GPU
+                let own: Vec<GpuDecl> = s.gpus.iter().filter(|g| gpu.as_ref() == Some(&g.name)).cloned().collect();
+                let ops = Scope { gpus: &own, ..scope }.ops(block, Where::Wave);
                 wave_is_not_a_gpu(&mut r, sink);
                 r.finish();
                 s.waves.extend(name.zip(gpu).map(|((name, _), gpu)| Wave { name: name.to_owned(), gpu, ops, at }));

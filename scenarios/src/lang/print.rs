@@ -1,10 +1,12 @@
 //! A scenario written back as KDL. What [`parse`](super::parse) reads from it equals what was written.
 
 use super::ast::*;
+use super::ops::Where;
 use super::size::human;
 use interleave::lab::Invariant;
 use model::Errno;
 use model::platform::GcVersion;
+use model::units::PAGE_SIZE;
 use std::fmt::Write;
 
 impl Scenario {
@@ -27,14 +29,14 @@ impl Scenario {
             out.line(1, &explore(&self.explore));
         }
         if !self.prepare.is_empty() {
-            out.block("prepare", &self.prepare, true);
+            out.block("prepare", &self.prepare, Where::Prepare);
         }
         for thread in &self.threads {
-            out.block(&format!("thread {}", quoted(&thread.name)), &thread.ops, false);
+            out.block(&format!("thread {}", quoted(&thread.name)), &thread.ops, Where::Thread);
         }
         for wave in &self.waves {
             let on = if self.gpus.len() > 1 { format!(" on={}", quoted(&wave.gpu)) } else { String::new() };
-            out.block(&format!("gpu {}{on}", quoted(&wave.name)), &wave.ops, false);
+            out.block(&format!("gpu {}{on}", quoted(&wave.name)), &wave.ops, Where::Wave);
         }
         if !self.verdicts.is_empty() || !self.finals.is_empty() {
             out.line(1, "expect {");
@@ -63,27 +65,28 @@ impl Out<'_> {
         let _ = writeln!(self.text, "{:indent$}{line}", "", indent = depth * 4);
     }
 
-    fn block(&mut self, head: &str, ops: &[Op], prepare: bool) {
+    fn block(&mut self, head: &str, ops: &[Op], here: Where) {
         self.line(1, &format!("{head} {{"));
         for op in ops {
-            let line = self.op(&op.kind, prepare);
+            let line = self.op(&op.kind, here);
             self.line(2, &line);
         }
         self.line(1, "}");
     }
 
-    fn op(&self, kind: &OpKind, prepare: bool) -> String {
+    fn op(&self, kind: &OpKind, here: Where) -> String {
         let mut line = kind.name().to_owned();
-        let page =
-            matches!(kind, OpKind::Store { .. } | OpKind::Load { .. } | OpKind::Read { .. } | OpKind::Write { .. });
         if let Some(area) = kind.area() {
-            line += &self.area(area, page);
+            line += &self.area(area, kind.is_access());
+        }
+        if kind.is_access() && here != Where::Wave {
+            line += &kind.gpu().map_or(String::new(), |gpu| self.gpu(gpu));
         }
         match kind {
             OpKind::SetAttr { gpu, attrs: list, returns, .. } | OpKind::GetAttr { gpu, checks: list, returns, .. } => {
                 line += &self.gpu(gpu);
                 line += &self.attrs(list);
-                line += &returned(returns, prepare);
+                line += &returned(returns, here == Where::Prepare);
             }
             OpKind::Mmap { prot, populate, .. } => {
                 if *prot != Prot::RW {
@@ -95,9 +98,19 @@ impl Out<'_> {
             }
             OpKind::Mprotect { prot, returns, .. } => {
                 line += &format!(" prot={}", quoted(prot.name()));
-                line += &returned(returns, prepare);
+                line += &returned(returns, here == Where::Prepare);
             }
-            OpKind::Store { value, expect, .. } | OpKind::Write { value, expect, .. } => {
+            OpKind::Copy { to, expect, .. } => {
+                let region = self.scenario.region(&to.region).map_or(0, |r| r.bytes.start);
+                line += &format!(" to={}", quoted(&to.region));
+                if to.bytes.start != region {
+                    line += &format!(" to-offset={}", size(to.bytes.start.saturating_sub(region)));
+                }
+                line += &seen(expect);
+            }
+            OpKind::Store { value, expect, .. }
+            | OpKind::Write { value, expect, .. }
+            | OpKind::Add { value, expect, .. } => {
                 line += &format!(" value={value}");
                 line += &seen(expect);
             }
@@ -105,7 +118,7 @@ impl Out<'_> {
             OpKind::After { actor } => line += &format!(" {}", quoted(actor)),
             OpKind::ResetAttr { gpu, returns, .. } => {
                 line += &self.gpu(gpu);
-                line += &returned(returns, prepare);
+                line += &returned(returns, here == Where::Prepare);
             }
             OpKind::EvictVram { gpu } | OpKind::Close { gpu } | OpKind::Fini { gpu } => line += &self.gpu(gpu),
             OpKind::Munmap { .. } | OpKind::Dontneed { .. } | OpKind::Migrate { .. } | OpKind::Exit => {}
@@ -121,7 +134,8 @@ impl Out<'_> {
         if offset != 0 || page {
             text += &format!(" offset={}", size(offset));
         }
-        if !page && whole.is_none_or(|w| w.end != area.bytes.end) {
+        let unsaid = if page { area.bytes.start + PAGE_SIZE } else { whole.map_or(u64::MAX, |w| w.end) };
+        if area.bytes.end != unsaid {
             text += &format!(" size={}", size(area.bytes.len()));
         }
         text

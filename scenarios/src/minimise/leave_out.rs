@@ -68,7 +68,7 @@ pub(super) fn gpus(s: &Scenario) -> Vec<Candidate> {
 /// Without one region each, and without what happens in it.
 pub(super) fn regions(s: &Scenario) -> Vec<Candidate> {
     let without = |name: &str| {
-        let mut smaller = Candidate::of(s).without_ops(|op| op.area().is_some_and(|a| a.region == name));
+        let mut smaller = Candidate::of(s).without_ops(|op| op.area().into_iter().chain(op.second_area()).any(|a| a.region == name));
         smaller.scenario.regions.retain(|r| r.name != name);
         smaller.scenario.finals.retain(|f| final_region(&f.kind) != Some(name));
         smaller
@@ -164,10 +164,7 @@ pub(super) fn details_of_operations(s: &Scenario) -> Vec<Candidate> {
     for at in 0..count {
         let unsaid = if at < s.prepare.len() { Returns::ok() } else { Returns::Any };
         try_with(at, &|op| match op {
-            OpKind::Store { expect, .. }
-            | OpKind::Load { expect, .. }
-            | OpKind::Read { expect, .. }
-            | OpKind::Write { expect, .. } => expect.clear(),
+            access if access.is_access() => access.expect_mut().into_iter().for_each(Vec::clear),
             OpKind::Mmap { prot, .. } => *prot = Prot::RW,
             call => {
                 if let Some(returns) = call.returns_mut() {

@@ -112,7 +112,9 @@ fn of_op(op: &Op, prepare: bool) -> usize {
         OpKind::Store { expect, .. }
         | OpKind::Load { expect, .. }
         | OpKind::Read { expect, .. }
-        | OpKind::Write { expect, .. } => usize::from(!expect.is_empty()),
+        | OpKind::Write { expect, .. }
+        | OpKind::Add { expect, .. }
+        | OpKind::Copy { expect, .. } => usize::from(!expect.is_empty()),
         _ => 0,
     }
 }

@@ -80,10 +80,18 @@ fn resized(mut candidate: Candidate, region: &str, map: &dyn Fn(u64, bool) -> u6
         Some(())
     };
     for op in candidate.all_ops() {
-        let one_page =
-            matches!(op.kind, OpKind::Store { .. } | OpKind::Load { .. } | OpKind::Read { .. } | OpKind::Write { .. });
+        let one_page = op.kind.is_access() && op.kind.area().is_some_and(|area| area.bytes.len() == PAGE_SIZE);
         if let Some(area) = op.kind.area_mut() {
             change(area, one_page)?;
+        }
+        if let Some(area) = op.kind.second_area_mut() {
+            change(area, one_page)?;
+        }
+        // a copy is from as many pages as to
+        if let OpKind::Copy { area, to, .. } = &op.kind
+            && area.bytes.len() != to.bytes.len()
+        {
+            return None;
         }
     }
     for f in &mut candidate.scenario.finals {

@@ -129,7 +129,7 @@ impl<L: Lab> World<L> {
     pub fn run_wave(&self, index: usize) {
         let wave = &self.scenario.waves[index];
         for op in &wave.ops {
-            if !self.perform_on_gpu(&wave.gpu, op) {
+            if !self.perform_on_gpu(op) {
                 break;
             }
         }

@@ -2,37 +2,73 @@
 
 use super::World;
 use crate::invariants;
-use crate::lang::{Op, OpKind, Seen};
+use crate::lang::{Area, Op, OpKind, Seen};
 use interleave::lab::Lab;
 use model::units::PAGE_SHIFT;
 use sim_gpu::{Access, FaultKind};
 
+/// What came of an access; None when the wave's queue is gone.
+type Came = Option<Seen>;
+
 impl<L: Lab> World<L> {
-    /// One operation of a wave on `gpu`. False when the wave died of a fault.
-    pub(super) fn perform_on_gpu(&self, gpu: &str, op: &Op) -> bool {
-        let (addr, access, expect) = match &op.kind {
-            OpKind::Read { area, expect } => (area.bytes.start, Access::Read, expect),
-            OpKind::Write { area, value, expect } => (area.bytes.start, Access::Write(*value), expect),
-            OpKind::After { .. } => {
+    /// One operation of a wave, or of a kernel that a thread waits for. False when the wave died of a fault.
+    pub(super) fn perform_on_gpu(&self, op: &Op) -> bool {
+        let (gpu, area) = match &op.kind {
+            OpKind::Read { gpu, area, .. }
+            | OpKind::Write { gpu, area, .. }
+            | OpKind::Add { gpu, area, .. }
+            | OpKind::Copy { gpu, area, .. } => (gpu, area),
+            _ => {
                 self.perform(op);
                 return true;
             }
-            other => unreachable!("the parser keeps {} out of waves", other.name()),
         };
-        let device = self.device(gpu);
-        let seen = match device.vm.access(addr, access) {
-            Ok(value) => match access {
-                Access::Read => Seen::Value(value),
-                Access::Write(_) => Seen::Done,
-            },
+        for page in pages_of(area) {
+            let came = match &op.kind {
+                OpKind::Read { expect, .. } => self.access(gpu, page, Access::Read).map(|seen| (seen, expect)),
+                OpKind::Write { value, expect, .. } => {
+                    self.access(gpu, page, Access::Write(*value)).map(|seen| (seen, expect))
+                }
+                OpKind::Add { value, expect, .. } => {
+                    self.access(gpu, page, Access::Add(*value)).map(|seen| (seen, expect))
+                }
+                OpKind::Copy { to, expect, .. } => {
+                    let target = page - area.bytes.start + to.bytes.start;
+                    let came = match self.access(gpu, page, Access::Read) {
+                        Some(Seen::Value(value)) => self.access(gpu, target, Access::Write(value)),
+                        other => other,
+                    };
+                    came.map(|seen| (seen, expect))
+                }
+                _ => unreachable!("matched above"),
+            };
             // The process is gone, and its queues with it.
-            Err(fault) if fault.kind == FaultKind::Destroyed => return false,
-            Err(_) => {
-                invariants::i7::judge_fault(self, device, addr >> PAGE_SHIFT, matches!(access, Access::Write(_)));
-                Seen::Fault
+            let Some((seen, expect)) = came else { return false };
+            self.seen(op, page, expect, seen);
+            if seen == Seen::Fault {
+                return false;
             }
-        };
-        self.seen(op, expect, seen);
-        seen != Seen::Fault
+        }
+        true
     }
+
+    /// One access to the word at `addr`.
+    fn access(&self, gpu: &str, addr: u64, access: Access) -> Came {
+        let device = self.device(gpu);
+        match device.vm.access(addr, access) {
+            Ok(value) if access == Access::Read => Some(Seen::Value(value)),
+            Ok(_) => Some(Seen::Done),
+            Err(fault) if fault.kind == FaultKind::Destroyed => None,
+            Err(_) => {
+                invariants::i7::judge_fault(self, device, addr >> PAGE_SHIFT, access.is_write());
+                Some(Seen::Fault)
+            }
+        }
+    }
+}
+
+/// The first byte of each page of `area`.
+pub(super) fn pages_of(area: &Area) -> impl Iterator<Item = u64> {
+    let pages = area.bytes.pages();
+    (pages.first..=pages.last).map(|page| page << PAGE_SHIFT)
 }
