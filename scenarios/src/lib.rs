@@ -5,6 +5,7 @@ pub mod compare;
 pub mod invariants;
 pub mod lang;
 pub mod minimise;
+pub mod peer;
 pub mod report;
 pub mod run;
 pub mod token;

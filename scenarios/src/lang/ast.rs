@@ -38,6 +38,8 @@ pub struct Scenario {
     pub explore: Explore,
     /// Bugs switched on for this scenario.
     pub plants: Vec<Plant>,
+    /// Tests of other people's suites that this one answers to: ids in docs/peer-tests.md.
+    pub peers: Vec<String>,
 }
 
 impl Scenario {

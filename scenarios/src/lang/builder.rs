@@ -31,6 +31,7 @@ impl ScenarioBuilder {
             finals: Vec::new(),
             explore: Explore::default(),
             plants: Vec::new(),
+            peers: Vec::new(),
         })
     }
 

@@ -13,7 +13,7 @@ use model::units::{Bytes, PAGE_SHIFT, PAGE_SIZE};
 use std::sync::Arc;
 
 /// What a scenario can say.
-const NODES: &[&str] = &["about", "gpu", "region", "prepare", "thread", "expect", "explore", "plant"];
+const NODES: &[&str] = &["about", "gpu", "region", "prepare", "thread", "expect", "explore", "plant", "peer"];
 /// One past the highest address a process can map.
 const TASK_SIZE: u64 = 1 << 47;
 
@@ -118,6 +118,7 @@ fn read(node: &KdlNode, source: &Source, sink: &Sink) -> Scenario {
         finals: Vec::new(),
         explore: Explore::default(),
         plants: Vec::new(),
+        peers: Vec::new(),
     };
 
     // Declarations first, so that operations may stand before what they name.
@@ -145,6 +146,12 @@ fn read(node: &KdlNode, source: &Source, sink: &Sink) -> Scenario {
                 Err(name) => broken.extend(name),
             },
             "explore" => s.explore = explore(r, sink),
+            "peer" => {
+                const WHAT: &str = "the id of a test in docs/peer-tests.md";
+                let first = r.string_arg(WHAT, "peer \"KFD-S14\"");
+                s.peers.extend(first.into_iter().chain(r.string_args(WHAT)).map(|(id, _)| id.to_owned()));
+                r.finish_without_block();
+            }
             "plant" => {
                 let first = r.string_arg("the name of a plant", "plant \"skip-tlb-flush\"");
                 for name in first.into_iter().chain(r.string_args("the name of a plant")) {
@@ -177,7 +184,7 @@ fn read(node: &KdlNode, source: &Source, sink: &Sink) -> Scenario {
         let mut r = Reader::new(node, sink);
         let at = r.head_place();
         match r.name() {
-            "about" | "region" | "explore" | "plant" => {}
+            "about" | "region" | "explore" | "plant" | "peer" => {}
             "gpu" if node.children().is_none() => {}
             "prepare" => {
                 s.prepare.extend(scope.ops(r.block("prepare { set-attr \"buf\" access=\"enable\" }"), Where::Prepare));

@@ -15,6 +15,10 @@ impl Scenario {
         let mut out = Out { text: String::new(), scenario: self };
         out.line(0, &format!("scenario {} {{", quoted(&self.name)));
         out.line(1, &format!("about {}", quoted(&self.about)));
+        if !self.peers.is_empty() {
+            let ids: Vec<String> = self.peers.iter().map(|id| quoted(id)).collect();
+            out.line(1, &format!("peer {}", ids.join(" ")));
+        }
         for gpu in &self.gpus {
             out.line(1, &gpu_decl(gpu));
         }

@@ -125,6 +125,7 @@ pub(super) fn properties(s: &Scenario) -> Vec<Candidate> {
     try_with(&|s| s.explore.timers = None);
     try_with(&|s| s.explore.retries = None);
     try_with(&|s| s.explore.failures = None);
+    try_with(&|s| s.peers.clear());
     for at in 0..s.plants.len() {
         try_with(&|s| {
             s.plants.remove(at);

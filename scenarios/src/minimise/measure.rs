@@ -44,7 +44,8 @@ impl Measure {
                 + ops().enumerate().map(|(at, op)| of_op(op, at < s.prepare.len())).sum::<usize>()
                 + s.finals.iter().map(|f| of_final(&f.kind)).sum::<usize>()
                 + of_explore(&s.explore)
-                + s.plants.len(),
+                + s.plants.len()
+                + s.peers.len(),
         }
     }
 
