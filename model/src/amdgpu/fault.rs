@@ -25,7 +25,7 @@ impl<P: Platform> Svm<P> {
                     return Err(Errno::EOPNOTSUPP);
                 }
                 let sl = self.lock_svm();
-                self.map_attr_ranges(DriverLocked::by(&sl), Pages::new(page, page))
+                self.map_attr_ranges(DriverLocked::by::<P>(&sl), Pages::new(page, page))
             }
             Design::Hardened => self.hardened_fault(page, write),
         }

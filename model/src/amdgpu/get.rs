@@ -3,7 +3,7 @@
 use super::Svm;
 use crate::Errno;
 use crate::attr::{UapiAttr, request_pages};
-use crate::platform::{Mutex, Platform};
+use crate::platform::Platform;
 
 impl<P: Platform> Svm<P> {
     /// GET_ATTR below the ioctl. `start` and `size` in bytes, page aligned, not 0; an interval that wraps is answered
@@ -12,6 +12,6 @@ impl<P: Platform> Svm<P> {
     /// # Errors
     /// `EINVAL`: a type that may not be asked for; elements before it are answered already.
     pub fn get_attr(&self, start: u64, size: u64, attrs: &mut [UapiAttr]) -> Result<(), Errno> {
-        self.attr_tree.lock().get(request_pages(start, size), attrs)
+        self.lock_attrs().get(request_pages(start, size), attrs)
     }
 }

@@ -41,7 +41,7 @@ pub use uapi::{IoctlArgs, UserAttrs};
 
 use crate::attr::{AttrTree, Flags};
 use crate::gpusvm::{ChunkSizes, GpuSvm};
-use crate::platform::{ClientId, KAtomic, KMutex, KRwSem, Kernel, Platform, PteFlags};
+use crate::platform::{ClientId, Handle, KAtomic, KCache, KMutex, KRwSem, Kernel, Platform, PteFlags};
 
 /// How long the restore work waits, in milliseconds (`AMDGPU_SVM_RANGE_RESTORE_DELAY_MS`).
 pub const RESTORE_DELAY_MS: u64 = 1;
@@ -125,8 +125,10 @@ pub struct Svm<P: Platform> {
     xnack_enabled: bool,
     /// What detection said before it was overwritten. Constant.
     xnack_detected: bool,
-    /// AL around the tree.
-    attr_tree: KMutex<P, AttrTree<P::Kernel>>,
+    /// The memory of `attr_tree`.
+    attr_trees: KCache<P, AttrMutex<P>>,
+    /// AL around the tree; take it with [`Svm::lock_attrs`]. `poc-v1` frees it in fini and keeps the pointer.
+    attr_tree: Handle<AttrMutex<P>>,
     /// SL.
     svm_lock: KRwSem<P, ()>,
     /// Work that must come soon. `poc-v1`: unmap work. Bound to `gc_wq`.
@@ -142,6 +144,9 @@ pub struct Svm<P: Platform> {
     /// Unused by the other design.
     hardened: hardened::State<P>,
 }
+
+/// `struct amdgpu_svm_attr_tree`.
+type AttrMutex<P> = KMutex<P, AttrTree<<P as Platform>::Kernel>>;
 
 impl<P: Platform> Svm<P> {
     /// Whether GPU faults are retried for this VM.
