@@ -76,6 +76,11 @@ impl<P: Platform> Svm<P> {
         self.refcount.inc_unless_zero()
     }
 
+    /// `kref_get`, which trusts that there is a reference.
+    pub(super) fn kref_get(&self) {
+        self.refcount.inc_return();
+    }
+
     /// `kref_put`: true when that was the last reference and the caller is to free the instance.
     #[must_use]
     pub fn put(&self) -> bool {

@@ -3,17 +3,17 @@
 //! Answers to `amdgpu_svm.c`, `amdgpu_svm_attr.c` (its driver half) and `amdgpu_svm_range.c` of the posted series, on
 //! top of [`crate::gpusvm`]. Spec amdgpu-svm.
 //!
-//! One [`Svm`] belongs to one compute VM and so to one GPU. The platform owns it, counts it ([`Svm::get`],
-//! [`Svm::put`]), and calls it:
+//! One [`Svm`] belongs to one compute VM and so to one GPU. A [`VmManager`](vm::VmManager) owns it, counts it
+//! ([`Svm::get`], [`Svm::put`]), and calls it:
 //!
-//! | the platform calls | when |
-//! |---|---|
-//! | [`Svm::init`] | the VM becomes a compute VM |
-//! | [`Svm::ioctl`] | user space calls `DRM_AMDGPU_GEM_SVM` |
-//! | [`Svm::mmu_invalidate`] | an mmu interval notifier of this client fires |
-//! | [`Svm::gc_work`], [`Svm::restore_work`] | a work item of this client runs |
-//! | [`Svm::handle_fault`] | a retry fault names this VM |
-//! | [`Svm::close`], [`Svm::fini`] | the VM goes away |
+//! | who calls | what | when |
+//! |---|---|---|
+//! | [`vm::VmManager::make_compute`] | [`Svm::init`] | the VM becomes a compute VM |
+//! | [`vm::VmManager::ioctl`] | [`Svm::ioctl`] | user space calls `DRM_AMDGPU_GEM_SVM` |
+//! | the platform | [`Svm::mmu_invalidate`] | an mmu interval notifier of this client fires |
+//! | the platform | [`Svm::gc_work`], [`Svm::restore_work`] | a work item of this client runs |
+//! | [`vm::VmManager::vm_handle_fault`] | [`Svm::handle_fault`] | a retry fault names this VM |
+//! | [`vm::VmManager::vm_fini`] | [`Svm::close`], [`Svm::fini`] | the VM goes away |
 //!
 //! The [`Design`] is chosen when the instance is made. What both designs do alike is here; what they do differently is
 //! in [`poc`] (a faithful port, races included) and [`hardened`] (what we would post).
@@ -32,8 +32,10 @@ pub mod poc;
 mod program;
 pub mod pte;
 pub mod range;
+pub mod slabs;
 pub mod uapi;
 mod validate;
+pub mod vm;
 pub mod xnack;
 
 pub use range::{Range, SvmRange};

@@ -21,6 +21,7 @@ pub(crate) use thread::check_answers;
 use crate::invariants;
 use crate::lang::{Design, OpKind, Scenario};
 use interleave::lab::{Gate, Lab};
+use model::amdgpu::slabs::Slabs;
 use model::platform::{ClientId, GpuProperties, MmuEvent, NotifierEntry, WorkFunc};
 use model::units::Pages;
 use sim_gpu::{GpuConfig, GpuVm, Kfd};
@@ -101,8 +102,9 @@ impl<L: Lab> World<L> {
                 invariants::i7::at_resume(&world, gpu);
             }
         });
+        let slabs = Rc::new(Slabs::new().expect("nothing fails before the race"));
         for (index, device) in self.gpus.iter().enumerate() {
-            device.open(&self.scenario.gpus[index], design, ClientId(index as u32), &self.mm);
+            device.open(&self.scenario.gpus[index], design, ClientId(index as u32), &self.mm, &slabs);
         }
     }
 
