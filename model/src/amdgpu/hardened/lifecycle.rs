@@ -61,7 +61,10 @@ impl<P: Platform> Svm<P> {
             if self.is_closing(locked) {
                 return;
             }
-            self.hardened.closed.set(true);
+            {
+                let _al = self.lock_attrs();
+                self.hardened.closed.set(true);
+            }
             let nl = self.gpusvm.notifier_lock();
             self.hardened.gate.with_mut(|g| g.closing = true);
             drop(nl);
