@@ -96,7 +96,7 @@ impl World {
     fn map(&self) -> Result<(), Errno> {
         for _ in 0..3 {
             let guard = RwSem::write(&self.svm_lock);
-            let locked = DriverLocked::by(&guard);
+            let locked = DriverLocked::by::<Simulated>(&guard);
             let range = self.svm.find_or_insert(locked, BUF.start, BUF, &Ctx::default(), || ())?;
             if self.svm.range(range).flags().unmapped {
                 self.svm.range_remove(locked, range);
@@ -125,7 +125,7 @@ impl World {
 
     fn remove_all(&self) {
         let guard = RwSem::write(&self.svm_lock);
-        let locked = DriverLocked::by(&guard);
+        let locked = DriverLocked::by::<Simulated>(&guard);
         while let Some(notifier) = self.svm.first_notifier(locked, ALL) {
             let range = self.svm.first_range(notifier, ALL, TreeAccess::Driver(locked));
             self.svm.range_remove(locked, range.expect("a notifier has a range"));
@@ -197,8 +197,8 @@ struct AtRest(Rc<World>);
 impl Execution for AtRest {
     fn at_rest(&self) {
         let world = &self.0;
-        world.svm.check(DriverLocked::by(&()));
-        world.svm.fini(DriverLocked::by(&()));
+        world.svm.check(DriverLocked::at_rest());
+        world.svm.fini(DriverLocked::at_rest());
         if let Some((pfn, at)) = world.memory.any_dma() {
             Sim::fail(Violation::new(Invariant::I5, format!("frame {pfn:#x} is still DMA mapped"), Some(at)));
         }

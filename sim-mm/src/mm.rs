@@ -14,6 +14,10 @@ impl<L: Lab> Mm<L> for AddressSpace<L> {
         Self: 'a;
     type Sub = SubId;
 
+    fn is_same(&self, other: &Self) -> bool {
+        self.id() == other.id()
+    }
+
     #[track_caller]
     fn mmgrab(&self) {
         self.grab();

@@ -230,6 +230,9 @@ pub struct StubMm;
 impl Mm<Stub> for StubMm {
     type ReadGuard<'a> = PhantomData<&'a ()>;
     type Sub = u32;
+    fn is_same(&self, _: &Self) -> bool {
+        true
+    }
     fn mmgrab(&self) {}
     fn mmdrop(&self) {}
     fn mmget_not_zero(&self) -> bool {

@@ -7,8 +7,8 @@ use crate::platform::{Atomic, Platform};
 use crate::units::{PAGE_SHIFT, Pages};
 
 impl<P: Platform> Svm<P> {
-    /// `amdgpu_svm_handle_fault` after `lookup_by_pasid`: the platform has found this instance by its PASID and taken a
-    /// reference ([`Svm::get`]), and puts it afterwards. `addr` is a byte address. Nothing held.
+    /// `amdgpu_svm_handle_fault` after `lookup_by_pasid`: the caller has found this instance by its PASID and taken a
+    /// reference, and puts it afterwards. `addr` is a byte address. Nothing held.
     ///
     /// # Errors
     /// `EAGAIN` (closing), `EOPNOTSUPP` (XNACK off), and those of mapping. `hardened` also `EPERM`: no access, or a
@@ -25,7 +25,7 @@ impl<P: Platform> Svm<P> {
                     return Err(Errno::EOPNOTSUPP);
                 }
                 let sl = self.lock_svm();
-                self.map_attr_ranges(DriverLocked::by(&sl), Pages::new(page, page))
+                self.map_attr_ranges(DriverLocked::by::<P>(&sl), Pages::new(page, page))
             }
             Design::Hardened => self.hardened_fault(page, write),
         }

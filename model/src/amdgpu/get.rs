@@ -1,17 +1,22 @@
 //! GET_ATTR: takes AL and nothing else, and waits for no worker. Spec amdgpu-svm 1.5, 1.6, 4.1.
 
-use super::Svm;
+use super::{Design, Svm};
 use crate::Errno;
 use crate::attr::{UapiAttr, request_pages};
-use crate::platform::{Mutex, Platform};
+use crate::platform::{Plain, Platform};
 
 impl<P: Platform> Svm<P> {
     /// GET_ATTR below the ioctl. `start` and `size` in bytes, page aligned, not 0; an interval that wraps is answered
     /// with the defaults. Answers are written into `attrs`; the answer to ACCESS is its *type*.
     ///
     /// # Errors
-    /// `EINVAL`: a type that may not be asked for; elements before it are answered already.
+    /// `EINVAL`: a type that may not be asked for; elements before it are answered already. `hardened` also
+    /// `EOPNOTSUPP`: closing, so that nobody takes a tree that was emptied for an answer.
     pub fn get_attr(&self, start: u64, size: u64, attrs: &mut [UapiAttr]) -> Result<(), Errno> {
-        self.attr_tree.lock().get(request_pages(start, size), attrs)
+        let tree = self.lock_attrs();
+        if self.design == Design::Hardened && self.hardened.closed.get() {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        tree.get(request_pages(start, size), attrs)
     }
 }

@@ -7,7 +7,7 @@ use super::range::{Handle, SvmRange};
 use super::{Design, Svm};
 use crate::attr::{Flags, Segment};
 use crate::gpusvm::{DriverLocked, NotifierHandle, RangeFlags, TreeAccess};
-use crate::platform::{Atomic, Kernel, Mutex, Plain, Platform, PteFlags, Shared, SpinLock};
+use crate::platform::{Atomic, Kernel, Plain, Platform, PteFlags, Shared, SpinLock};
 use crate::units::{Bytes, Pages};
 
 /// An instance at rest.
@@ -95,14 +95,14 @@ impl<'a, P: Platform> Inspect<'a, P> {
 
     /// `pages` cut where attributes are stored, holes included, in address order. Takes AL; `f` must not come back.
     pub fn for_each_segment(&self, pages: Pages, mut f: impl FnMut(Segment)) {
-        for segment in self.svm.attr_tree.lock().segments(pages) {
+        for segment in self.svm.lock_attrs().segments(pages) {
             f(segment);
         }
     }
 
     /// The stored attribute nodes in address order. Takes AL; `f` must not come back.
     pub fn for_each_node(&self, mut f: impl FnMut(Segment)) {
-        for segment in self.svm.attr_tree.lock().nodes() {
+        for segment in self.svm.lock_attrs().nodes() {
             f(segment);
         }
     }
@@ -111,7 +111,7 @@ impl<'a, P: Platform> Inspect<'a, P> {
     pub fn check(&self) {
         let svm = self.svm;
         svm.gpusvm.check(at_rest());
-        if let Err(corrupt) = svm.attr_tree.lock().check() {
+        if let Err(corrupt) = svm.lock_attrs().check() {
             P::Kernel::warn(format_args!("{corrupt}"));
         }
         let cache = svm.gpusvm.range_cache();
@@ -140,7 +140,7 @@ const EVERYTHING: Bytes = Bytes::new(0, u64::MAX);
 
 /// At rest nobody else holds the driver lock, and so the caller as good as does.
 fn at_rest() -> DriverLocked<'static> {
-    DriverLocked::by(&())
+    DriverLocked::at_rest()
 }
 
 impl<P: Platform> Iterator for Ranges<'_, P> {

@@ -8,7 +8,8 @@ use crate::platform::{Kernel, Platform};
 use crate::units::PAGE_SIZE;
 
 impl<P: Platform> Svm<P> {
-    /// The ioctl. Rule 1 (`EOPNOTSUPP` without an instance) is the platform's, which found this instance. Nothing held.
+    /// The ioctl. Rule 1 (`EOPNOTSUPP` without an instance) is
+    /// [`VmManager::ioctl`](super::vm::VmManager::ioctl)'s. Nothing held.
     ///
     /// # Errors
     /// The first failing rule of spec amdgpu-svm 1.3 wins; then those of [`Svm::set_attr`] or [`Svm::get_attr`].

@@ -1,20 +1,18 @@
 //! Init, close, fini, and the instance's reference count. Spec amdgpu-svm 4.9.
 //!
-//! The caches of ranges and attribute nodes belong to the instance here, not to the module, so the posting's lazy
-//! creation of slabs without a lock (race R37) has no counterpart; nor has the unlocked `vm.svm` pointer (R36), which
-//! is the platform's.
+//! Who creates an instance, publishes it in `vm.svm` and frees it is [`super::vm`].
 
 use super::range::SvmRange;
-use super::{Design, Svm, SvmConfig, hardened, poc, xnack};
+use super::{AttrMutex, Design, Svm, SvmConfig, hardened, poc, xnack};
 use crate::Errno;
 use crate::attr::{AttrTree, MAX_GRANULARITY};
 use crate::gpusvm::{Config, DriverLocked, GpuSvm};
 use crate::note;
-use crate::platform::{Atomic, Gpu, Kernel, Mutex, Platform, QueueKind, RwSem, WorkFunc, WorkQueue};
+use crate::platform::{Atomic, Cache, Gpu, KCache, Kernel, Mutex, Platform, QueueKind, RwSem, WorkFunc, WorkQueue};
 use crate::units::PAGE_SHIFT;
 
 impl<P: Platform> Svm<P> {
-    /// `amdgpu_svm_init_with_ops`: mirrors `mm` (the address space of whoever calls) for `gpu`. Registers nothing yet:
+    /// `amdgpu_svm_init_with_ops` after `cache_init`: mirrors `mm` (the address space of whoever calls) for `gpu`. Registers nothing yet:
     /// interval notifiers come with the first ranges. The caller publishes the result, and only then may call it.
     ///
     /// What was made is undone in reverse when a later step fails, by dropping it.
@@ -38,7 +36,8 @@ impl<P: Platform> Svm<P> {
         let gc_work = gc_wq.work(config.client, WorkFunc::Gc)?;
         let restore_work = restore_wq.delayed_work(config.client, WorkFunc::Restore)?;
         // attr_tree_create
-        let attr_tree = Mutex::new("attr_tree.lock", AttrTree::new(xnack_enabled, granularity)?)?;
+        let attr_trees = KCache::<P, AttrMutex<P>>::new("amdgpu_svm_attr_tree")?;
+        let attr_tree = attr_trees.alloc(Mutex::new("attr_tree.lock", AttrTree::new(xnack_enabled, granularity)?)?)?;
         // drm_gpusvm_init; it comes last because the mmgrab it takes is not undone by dropping it.
         let gpusvm: GpuSvm<P, SvmRange<P>> = GpuSvm::new(
             Config {
@@ -60,6 +59,7 @@ impl<P: Platform> Svm<P> {
             design: config.design,
             xnack_enabled,
             xnack_detected,
+            attr_trees,
             attr_tree,
             svm_lock,
             gc_work,
@@ -74,6 +74,11 @@ impl<P: Platform> Svm<P> {
     /// `kref_get_unless_zero`: false when the last reference is gone already.
     pub fn get(&self) -> bool {
         self.refcount.inc_unless_zero()
+    }
+
+    /// `kref_get`, which trusts that there is a reference.
+    pub(super) fn kref_get(&self) {
+        self.refcount.inc_return();
     }
 
     /// `kref_put`: true when that was the last reference and the caller is to free the instance.
@@ -99,10 +104,12 @@ impl<P: Platform> Svm<P> {
             Design::PocV1 => {
                 {
                     let sl = self.lock_svm();
-                    self.gpusvm.fini(DriverLocked::by(&sl));
+                    self.gpusvm.fini(DriverLocked::by::<P>(&sl));
                 }
                 self.work_fini();
-                self.attr_tree.lock().destroy();
+                // attr_tree_destroy. The pointer stays (race R35).
+                self.lock_attrs().destroy();
+                self.attr_trees.free(self.attr_tree);
             }
             Design::Hardened => self.hardened_fini(),
         }

@@ -30,13 +30,26 @@
 //! *written* by the notifier under NL-W, or by the driver under SL and NL-R together, and *read* under NL in either
 //! mode: two writers always exclude each other, and the reader always excludes the notifier.
 
-use super::{Design, Svm};
-use crate::platform::{KRwSem, Platform, RwSem};
+use super::{AttrMutex, Design, Svm};
+use crate::attr::AttrTree;
+use crate::platform::{Cache, KRwSem, Mutex, Platform, RwSem};
 
 /// SL held: the driver lock of drm_gpusvm, for write.
 pub(crate) type SvmGuard<'a, P> = <KRwSem<P, ()> as RwSem<()>>::WriteGuard<'a>;
 
+/// AL held.
+pub(crate) type AttrGuard<'a, P> = <AttrMutex<P> as Mutex<AttrTree<<P as Platform>::Kernel>>>::Guard<'a>;
+
 impl<P: Platform> Svm<P> {
+    /// Takes AL. Sleeps. The tree must exist: in `poc-v1` fini frees it under the hands of who is still here (race R35),
+    /// and its mutex with it, so it is looked at again when the mutex is ours.
+    #[track_caller]
+    pub(crate) fn lock_attrs(&self) -> AttrGuard<'_, P> {
+        let guard = self.attr_trees.get(self.attr_tree).lock();
+        self.attr_trees.get(self.attr_tree);
+        guard
+    }
+
     /// Takes SL. Sleeps; nothing but the caller's own work may be held (see the module documentation).
     #[track_caller]
     pub(crate) fn lock_svm(&self) -> SvmGuard<'_, P> {

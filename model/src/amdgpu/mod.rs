@@ -3,17 +3,17 @@
 //! Answers to `amdgpu_svm.c`, `amdgpu_svm_attr.c` (its driver half) and `amdgpu_svm_range.c` of the posted series, on
 //! top of [`crate::gpusvm`]. Spec amdgpu-svm.
 //!
-//! One [`Svm`] belongs to one compute VM and so to one GPU. The platform owns it, counts it ([`Svm::get`],
-//! [`Svm::put`]), and calls it:
+//! One [`Svm`] belongs to one compute VM and so to one GPU. A [`VmManager`](vm::VmManager) owns it, counts it
+//! ([`Svm::get`], [`Svm::put`]), and calls it:
 //!
-//! | the platform calls | when |
-//! |---|---|
-//! | [`Svm::init`] | the VM becomes a compute VM |
-//! | [`Svm::ioctl`] | user space calls `DRM_AMDGPU_GEM_SVM` |
-//! | [`Svm::mmu_invalidate`] | an mmu interval notifier of this client fires |
-//! | [`Svm::gc_work`], [`Svm::restore_work`] | a work item of this client runs |
-//! | [`Svm::handle_fault`] | a retry fault names this VM |
-//! | [`Svm::close`], [`Svm::fini`] | the VM goes away |
+//! | who calls | what | when |
+//! |---|---|---|
+//! | [`vm::VmManager::make_compute`] | [`Svm::init`] | the VM becomes a compute VM |
+//! | [`vm::VmManager::ioctl`] | [`Svm::ioctl`] | user space calls `DRM_AMDGPU_GEM_SVM` |
+//! | the platform | [`Svm::mmu_invalidate`] | an mmu interval notifier of this client fires |
+//! | the platform | [`Svm::gc_work`], [`Svm::restore_work`] | a work item of this client runs |
+//! | [`vm::VmManager::vm_handle_fault`] | [`Svm::handle_fault`] | a retry fault names this VM |
+//! | [`vm::VmManager::vm_fini`] | [`Svm::close`], [`Svm::fini`] | the VM goes away |
 //!
 //! The [`Design`] is chosen when the instance is made. What both designs do alike is here; what they do differently is
 //! in [`poc`] (a faithful port, races included) and [`hardened`] (what we would post).
@@ -32,8 +32,10 @@ pub mod poc;
 mod program;
 pub mod pte;
 pub mod range;
+pub mod slabs;
 pub mod uapi;
 mod validate;
+pub mod vm;
 pub mod xnack;
 
 pub use range::{Range, SvmRange};
@@ -41,7 +43,7 @@ pub use uapi::{IoctlArgs, UserAttrs};
 
 use crate::attr::{AttrTree, Flags};
 use crate::gpusvm::{ChunkSizes, GpuSvm};
-use crate::platform::{ClientId, KAtomic, KMutex, KRwSem, Kernel, Platform, PteFlags};
+use crate::platform::{ClientId, Handle, KAtomic, KCache, KMutex, KRwSem, Kernel, Platform, PteFlags};
 
 /// How long the restore work waits, in milliseconds (`AMDGPU_SVM_RANGE_RESTORE_DELAY_MS`).
 pub const RESTORE_DELAY_MS: u64 = 1;
@@ -125,8 +127,10 @@ pub struct Svm<P: Platform> {
     xnack_enabled: bool,
     /// What detection said before it was overwritten. Constant.
     xnack_detected: bool,
-    /// AL around the tree.
-    attr_tree: KMutex<P, AttrTree<P::Kernel>>,
+    /// The memory of `attr_tree`.
+    attr_trees: KCache<P, AttrMutex<P>>,
+    /// AL around the tree; take it with [`Svm::lock_attrs`]. `poc-v1` frees it in fini and keeps the pointer.
+    attr_tree: Handle<AttrMutex<P>>,
     /// SL.
     svm_lock: KRwSem<P, ()>,
     /// Work that must come soon. `poc-v1`: unmap work. Bound to `gc_wq`.
@@ -142,6 +146,9 @@ pub struct Svm<P: Platform> {
     /// Unused by the other design.
     hardened: hardened::State<P>,
 }
+
+/// `struct amdgpu_svm_attr_tree`.
+type AttrMutex<P> = KMutex<P, AttrTree<<P as Platform>::Kernel>>;
 
 impl<P: Platform> Svm<P> {
     /// Whether GPU faults are retried for this VM.

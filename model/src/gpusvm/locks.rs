@@ -8,13 +8,37 @@ use crate::platform::{KRwSem, Platform, RwSem};
 use core::marker::PhantomData;
 
 /// Says that the driver lock is held exclusively for `'a`. The framework does not know which lock that is, so the
-/// driver vouches by lending the guard.
+/// driver vouches by lending its guard.
+///
+/// ```
+/// # use model::gpusvm::DriverLocked;
+/// # use model::platform::{KRwSem, Platform, RwSem};
+/// fn locked<P: Platform>(guard: &<KRwSem<P, ()> as RwSem<()>>::WriteGuard<'_>) {
+///     DriverLocked::by::<P>(guard);
+/// }
+/// ```
+/// The same lock for read does not do:
+/// ```compile_fail,E0308
+/// # use model::gpusvm::DriverLocked;
+/// # use model::platform::{KRwSem, Platform, RwSem};
+/// fn locked<P: Platform>(guard: &<KRwSem<P, ()> as RwSem<()>>::ReadGuard<'_>) {
+///     DriverLocked::by::<P>(guard);
+/// }
+/// ```
 #[derive(Clone, Copy)]
 pub struct DriverLocked<'a>(PhantomData<&'a ()>);
 
 impl<'a> DriverLocked<'a> {
-    /// `guard` is the driver lock, held exclusively. (At rest, when nothing runs, anything will do.)
-    pub fn by<G: ?Sized>(_guard: &'a G) -> Self {
+    /// `guard` is the driver lock, an rwsem held for write: the compiler takes nothing less. That it is this driver's
+    /// and not another rwsem without data, the driver vouches for.
+    pub fn by<P: Platform>(_guard: &'a <KRwSem<P, ()> as RwSem<()>>::WriteGuard<'_>) -> Self {
+        DriverLocked(PhantomData)
+    }
+}
+
+impl DriverLocked<'static> {
+    /// Nothing else runs, as when everything has ended, or in a test with one thread: the caller as good as holds it.
+    pub fn at_rest() -> Self {
         DriverLocked(PhantomData)
     }
 }

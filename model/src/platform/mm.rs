@@ -17,6 +17,9 @@ pub trait Mm<K: Kernel>: Clone + 'static {
     /// A registered interval subscription (`struct mmu_interval_notifier *`).
     type Sub: Copy + Eq + fmt::Debug + 'static;
 
+    /// Whether both are the same `struct mm_struct` (`current->mm == mm`).
+    fn is_same(&self, other: &Self) -> bool;
+
     /// `mmgrab`: keeps the struct, not the address space.
     fn mmgrab(&self);
     /// `mmdrop`.

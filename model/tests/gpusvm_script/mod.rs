@@ -145,7 +145,7 @@ pub(crate) const CONFIG: Config = Config {
 
 /// The driver lock: sequential code needs no more.
 pub(crate) fn locked() -> DriverLocked<'static> {
-    DriverLocked::by(&())
+    DriverLocked::at_rest()
 }
 
 pub(crate) fn event(kind: EventKind, start: u64, end: u64) -> MmuEvent {

@@ -5,6 +5,7 @@ use crate::world::{Device, World};
 use interleave::lab::{Invariant, Lab};
 use model::amdgpu::pte;
 use model::attr::Segment;
+use model::platform::PteFlags;
 use model::units::{PAGE_SHIFT, Pages};
 use sim_gpu::page_table::Pte;
 
@@ -36,6 +37,13 @@ pub fn entries_are_right<L: Lab>(world: &World<L>, device: &Device<L>) {
                 reach.pfn,
                 device.name,
                 on_cpu.map_or("nothing".into(), |(pfn, _)| format!("{pfn:#x}")),
+            );
+            fail::<L>(Invariant::I2, what, since);
+        }
+        if entry.flags.has(PteFlags::WRITEABLE) && on_cpu.is_some_and(|(_, writable)| !writable) {
+            let what = format!(
+                "page {page:#x} is writable on {}, and the CPU's page table has frame {:#x} there for reading only",
+                device.name, reach.pfn
             );
             fail::<L>(Invariant::I2, what, since);
         }

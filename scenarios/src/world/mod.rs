@@ -21,6 +21,7 @@ pub use uapi::Uapi;
 use crate::invariants;
 use crate::lang::{Design, OpKind, Scenario};
 use interleave::lab::{Gate, Lab};
+use model::amdgpu::slabs::Slabs;
 use model::platform::{ClientId, GpuProperties, MmuEvent, NotifierEntry, WorkFunc};
 use model::units::Pages;
 use sim_gpu::{GpuConfig, GpuVm, Kfd};
@@ -104,8 +105,9 @@ impl<L: Lab> World<L> {
                 invariants::i7::at_resume(&world, gpu);
             }
         });
+        let slabs = Rc::new(Slabs::new().expect("nothing fails before the race"));
         for (index, device) in self.gpus.iter().enumerate() {
-            device.open(&self.scenario.gpus[index], design, ClientId(index as u32), &self.mm);
+            device.open(&self.scenario.gpus[index], design, ClientId(index as u32), &self.mm, &slabs);
         }
     }
 

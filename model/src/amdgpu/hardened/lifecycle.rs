@@ -10,7 +10,7 @@ use super::{Queued, RangeState};
 use crate::Errno;
 use crate::gpusvm::{DriverLocked, TreeAccess};
 use crate::note;
-use crate::platform::{DelayedWork, Mutex, Plain, Platform, PteFlags, Work, WorkQueue};
+use crate::platform::{DelayedWork, Plain, Platform, PteFlags, Work, WorkQueue};
 use crate::units::{Bytes, Pages};
 
 impl<P: Platform> Svm<P> {
@@ -20,7 +20,7 @@ impl<P: Platform> Svm<P> {
             return Err(Errno::EOPNOTSUPP);
         }
         let sl = self.lock_svm();
-        let locked = DriverLocked::by(&sl);
+        let locked = DriverLocked::by::<P>(&sl);
         if self.is_closing(locked) {
             return Err(Errno::EAGAIN);
         }
@@ -57,11 +57,14 @@ impl<P: Platform> Svm<P> {
     pub(crate) fn hardened_close(&self) {
         {
             let sl = self.lock_svm();
-            let locked = DriverLocked::by(&sl);
+            let locked = DriverLocked::by::<P>(&sl);
             if self.is_closing(locked) {
                 return;
             }
-            self.hardened.closed.set(true);
+            {
+                let _al = self.lock_attrs();
+                self.hardened.closed.set(true);
+            }
             let nl = self.gpusvm.notifier_lock();
             self.hardened.gate.with_mut(|g| g.closing = true);
             drop(nl);
@@ -69,7 +72,7 @@ impl<P: Platform> Svm<P> {
         self.restore_work.cancel_sync();
         self.gc_work.cancel_sync();
         let sl = self.lock_svm();
-        self.service(DriverLocked::by(&sl));
+        self.service(DriverLocked::by::<P>(&sl));
     }
 
     /// Fini, after close: attributes, ranges and notifiers, queue references, our stop, workqueues; in that
@@ -77,9 +80,9 @@ impl<P: Platform> Svm<P> {
     pub(crate) fn hardened_fini(&self) {
         {
             let sl = self.lock_svm();
-            let locked = DriverLocked::by(&sl);
+            let locked = DriverLocked::by::<P>(&sl);
             // Nothing is promised from here on.
-            self.attr_tree.lock().destroy();
+            self.lock_attrs().destroy();
             // The framework's own fini unregisters a notifier before it unmaps the DMA of its ranges, so that an
             // munmap between the two frees frames that are still mapped. Here the ranges go first, each in the right
             // order, and the last one of a notifier unregisters it.

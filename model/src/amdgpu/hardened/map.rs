@@ -11,7 +11,7 @@ use crate::Errno;
 use crate::attr::Flags;
 use crate::gpusvm::{Ctx, DriverLocked};
 use crate::note;
-use crate::platform::{Kernel, Mm, Mutex, Plain, Platform, Vma};
+use crate::platform::{Kernel, Mm, Plain, Platform, Vma};
 use crate::units::{Bytes, PAGE_SIZE, Pages};
 
 /// How often one range is tried before the caller has to wait: each try was overtaken by an invalidation, that is by
@@ -94,7 +94,7 @@ impl<P: Platform> Svm<P> {
 
     /// The run that begins at `pages.first`, cut at `pages.last`. Takes AL.
     fn attr_run(&self, pages: Pages) -> Run {
-        let tree = self.attr_tree.lock();
+        let tree = self.lock_attrs();
         let mut run: Option<Run> = None;
         for segment in tree.segments(pages) {
             let attrs = MappingAttrs::from(segment.attrs);
@@ -223,7 +223,7 @@ impl<P: Platform> Svm<P> {
     /// Whether all of a range has the attributes `attrs`, which hold for `window`. Takes AL if it has to look.
     fn attrs_fit(&self, range: Bytes, window: Bytes, attrs: &MappingAttrs) -> bool {
         window.covers(&range)
-            || self.attr_tree.lock().segments(range.pages()).all(|s| MappingAttrs::from(s.attrs) == *attrs)
+            || self.lock_attrs().segments(range.pages()).all(|s| MappingAttrs::from(s.attrs) == *attrs)
     }
 
     /// The first VMA that ends above `addr`. Takes and drops MM-R.

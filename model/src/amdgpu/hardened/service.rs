@@ -15,7 +15,7 @@ impl<P: Platform> Svm<P> {
     /// The worker of both workqueues.
     pub(crate) fn hardened_work(&self) {
         let sl = self.lock_svm();
-        self.service(DriverLocked::by(&sl));
+        self.service(DriverLocked::by::<P>(&sl));
     }
 
     /// Works until nothing is pending, or what is pending waits for another try. SL held, NL not.

@@ -11,7 +11,7 @@ use crate::Errno;
 use crate::attr::{Access, AttrTree, AttrType, Attrs, Flags, Segment, Trigger, UapiAttr};
 use crate::gpusvm::DriverLocked;
 use crate::note;
-use crate::platform::{Kernel, Mutex, Plain, Platform};
+use crate::platform::{Kernel, Plain, Platform};
 use crate::units::Pages;
 
 impl<P: Platform> Svm<P> {
@@ -25,13 +25,13 @@ impl<P: Platform> Svm<P> {
     pub(crate) fn hardened_attr_set(&self, start: u64, size: u64, attrs: &[UapiAttr]) -> Result<(), Errno> {
         let pages = self.validate_set(start, size, attrs)?;
         let sl = self.lock_svm();
-        let locked = DriverLocked::by(&sl);
+        let locked = DriverLocked::by::<P>(&sl);
         if self.is_closing(locked) {
             return Err(Errno::EOPNOTSUPP);
         }
         note!(P::Kernel, "SET_ATTR {} {}", pages.bytes(), Request(attrs));
         let trigger = {
-            let mut tree = self.attr_tree.lock();
+            let mut tree = self.lock_attrs();
             set_all::<P>(&mut tree, pages, attrs)?
         };
         note!(P::Kernel, "attr tree: {pages} changed {trigger:?}; svm_lock kept");

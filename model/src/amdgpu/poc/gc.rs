@@ -5,7 +5,7 @@ use super::queue::{QueueOp, Which};
 use crate::Errno;
 use crate::gpusvm::DriverLocked;
 use crate::note;
-use crate::platform::{DelayedWork, Mutex, Platform};
+use crate::platform::{DelayedWork, Platform};
 use crate::units::Pages;
 
 impl<P: Platform> Svm<P> {
@@ -32,8 +32,8 @@ impl<P: Platform> Svm<P> {
     /// `process_unmap_interval`: takes SL. The result of clearing the attributes is ignored (race R22).
     fn process_unmap_interval(&self, pages: Pages, rebuild: bool) -> Result<(), Errno> {
         let sl = self.lock_svm();
-        let locked = DriverLocked::by(&sl);
-        let cleared = self.attr_tree.lock().clear_pages(pages);
+        let locked = DriverLocked::by::<P>(&sl);
+        let cleared = self.lock_attrs().clear_pages(pages);
         match cleared {
             Ok(()) => note!(P::Kernel, "attr tree: {} cleared", pages),
             Err(e) => note!(P::Kernel, "attr tree: clearing {} failed with {e}, ignored", pages),

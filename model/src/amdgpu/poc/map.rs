@@ -6,7 +6,7 @@ use crate::Errno;
 use crate::attr::{Attrs, Flags};
 use crate::gpusvm::{Ctx, DriverLocked, NotifierHeld, TreeAccess};
 use crate::note;
-use crate::platform::{Fence, Gpu, Kernel, Mutex, Plant, Platform, PteFlags, Shared};
+use crate::platform::{Fence, Gpu, Kernel, Plant, Platform, PteFlags, Shared};
 use crate::units::{Bytes, Pages};
 
 impl<P: Platform> Svm<P> {
@@ -125,7 +125,7 @@ impl<P: Platform> Svm<P> {
     pub(crate) fn map_attr_ranges(&self, locked: DriverLocked<'_>, pages: Pages) -> Result<(), Errno> {
         let mut cursor = pages.first;
         while cursor <= pages.last {
-            let found = self.attr_tree.lock().lookup_page(cursor);
+            let found = self.lock_attrs().lookup_page(cursor);
             let (attrs, part) = (found.attrs, Pages::new(cursor, found.last.min(pages.last)));
             note!(P::Kernel, "copied attrs of {part}: {attrs}; attr_tree.lock dropped");
             if attrs.has_access() {

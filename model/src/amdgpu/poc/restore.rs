@@ -23,7 +23,7 @@ impl<P: Platform> Svm<P> {
         while let Some(item) = self.dequeue(Which::Restore) {
             let ret = {
                 let sl = self.lock_svm();
-                self.map_attr_ranges(DriverLocked::by(&sl), item.pages)
+                self.map_attr_ranges(DriverLocked::by::<P>(&sl), item.pages)
             };
             if let Err(e) = ret {
                 note!(P::Kernel, "restore: mapping {} failed with {e}", item.pages);

@@ -8,7 +8,7 @@ use crate::Errno;
 use crate::attr::{AttrChange, Flags, Trigger, UapiAttr};
 use crate::gpusvm::DriverLocked;
 use crate::note;
-use crate::platform::{Kernel, Mutex, Platform};
+use crate::platform::{Kernel, Platform};
 use crate::units::Pages;
 
 impl<P: Platform> Svm<P> {
@@ -36,7 +36,7 @@ impl<P: Platform> Svm<P> {
         let mut need_retry = false;
         while cursor <= pages.last {
             // 1 to 3.
-            let step = self.attr_tree.lock().set_segment(cursor, pages.last, attrs)?;
+            let step = self.lock_attrs().set_segment(cursor, pages.last, attrs)?;
             match &step.change {
                 Some(change) => note!(P::Kernel, "attr tree: {change}; attr_tree.lock dropped"),
                 None => note!(P::Kernel, "attr tree: {} unchanged", Pages::new(cursor, step.last)),
@@ -44,7 +44,7 @@ impl<P: Platform> Svm<P> {
             // 4. The segment may have changed again since.
             let applied = {
                 let sl = self.lock_svm();
-                self.apply_change(DriverLocked::by(&sl), step.change.as_ref())
+                self.apply_change(DriverLocked::by::<P>(&sl), step.change.as_ref())
             };
             // 5.
             match applied {
