@@ -69,7 +69,7 @@ pub fn entries_are_right<L: Lab>(world: &World<L>, device: &Device<L>) {
 fn segments<L: Lab>(device: &Device<L>, mapped: &[(u64, Pte)]) -> Vec<Segment> {
     let mut found = Vec::new();
     if let (Some(&(first, _)), Some(&(last, _))) = (mapped.first(), mapped.last()) {
-        device.svm().inspect().for_each_segment(Pages::new(first, last), |segment| found.push(segment));
+        device.view().for_each_segment(Pages::new(first, last), |segment| found.push(segment));
     }
     found
 }

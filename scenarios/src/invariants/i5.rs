@@ -8,7 +8,7 @@ use interleave::lab::{Invariant, Lab};
 /// the whole process.
 pub fn stops_balance<L: Lab>(world: &World<L>) {
     let believed: u32 =
-        world.gpus.iter().filter(|d| d.exists()).map(|d| u32::from(d.svm().inspect().queues_stopped())).sum();
+        world.gpus.iter().filter(|d| d.exists()).map(|d| d.view().stops_held()).sum();
     for device in &world.gpus {
         let counted = device.vm.quiesce_count();
         if believed != counted {
@@ -23,20 +23,18 @@ pub fn stops_balance<L: Lab>(world: &World<L>) {
 /// At rest: nothing counts as evicted while the queues run (`poc-v1`; `hardened` keeps no such count), and each range has
 /// one reference for the tree and one for the queue it is on.
 pub fn counters_balance<L: Lab>(device: &Device<L>) {
-    let inspect = device.svm().inspect();
-    if device.is_open() && inspect.evicted_ranges() != 0 && !inspect.queues_stopped() {
+    let view = device.view();
+    if device.is_open() && view.evicted_ranges() != 0 && view.stops_held() == 0 {
         let what =
-            format!("at rest {} evictions are counted on {}, whose queues run", inspect.evicted_ranges(), device.name);
+            format!("at rest {} evictions are counted on {}, whose queues run", view.evicted_ranges(), device.name);
         fail::<L>(Invariant::I5, what, None);
     }
-    for range in inspect.ranges() {
-        let holders = 1 + u64::from(range.in_queue);
-        if range.references != holders {
-            let what =
-                format!("at rest range {} has {} references for {holders} holders", range.bytes, range.references);
+    view.for_each_range(|bytes, references, holders| {
+        if references != holders {
+            let what = format!("at rest range {bytes} has {references} references for {holders} holders");
             fail::<L>(Invariant::I5, what, None);
         }
-    }
+    });
 }
 
 /// After fini: no DMA mapping of the instance is left.

@@ -8,7 +8,7 @@ use interleave::lab::{Invariant, Lab};
 pub fn nothing_is_left<L: Lab>(world: &World<L>, device: &Device<L>) {
     // Between close and fini a range may wait: fini is what comes for it.
     let waits_for_fini = !device.is_open() && !device.is_finished();
-    if !waits_for_fini && device.svm().inspect().has_pending_work() {
+    if !waits_for_fini && device.view().has_pending_work() {
         let what = format!("at rest ranges of {} still wait for a worker that nothing will wake", device.name);
         fail::<L>(Invariant::I6, what, None);
     }

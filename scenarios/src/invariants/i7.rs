@@ -15,7 +15,7 @@ fn allowed<L: Lab>(world: &World<L>, device: &Device<L>, page: u64, write: bool)
 
 /// A wave took a fault that is not retried: fatal for the application. It must not have been promised the page.
 pub fn judge_fault<L: Lab>(world: &World<L>, device: &Device<L>, page: u64, write: bool) {
-    if device.svm().xnack_enabled() {
+    if device.view().xnack_enabled() {
         return; // a fault is an answer there, not the end
     }
     if let Some(promised) = device.promises.of(page)
@@ -43,7 +43,7 @@ pub fn promises_are_kept<L: Lab>(world: &World<L>, device: &Device<L>) {
 }
 
 fn every_promise_is_mapped<L: Lab>(world: &World<L>, device: &Device<L>, when: &str) {
-    if device.svm().xnack_enabled() {
+    if device.view().xnack_enabled() {
         return;
     }
     for (page, promised) in device.promises.pages() {

@@ -6,5 +6,5 @@ use interleave::lab::Lab;
 /// At rest: attribute intervals, notifiers and ranges are disjoint and in order. The model's own `check` warns, and a
 /// warning is a violation of I9.
 pub fn structures_are_well_formed<L: Lab>(device: &Device<L>) {
-    device.svm().inspect().check();
+    device.view().check();
 }

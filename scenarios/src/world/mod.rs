@@ -3,6 +3,7 @@
 //! Generic over the back end, so that the controlled scheduler and loom run the same world.
 
 mod device;
+mod driver;
 mod platform;
 mod program;
 mod promise;
@@ -12,6 +13,7 @@ mod uapi;
 mod wave;
 
 pub use device::Device;
+pub use driver::View;
 pub use platform::Simulated;
 pub use program::ScenarioProgram;
 pub use promise::{Change, Promises};
@@ -19,6 +21,7 @@ pub use second_opinion::{LoomQuestion, Opinion, ask_loom};
 pub use uapi::Uapi;
 
 use crate::invariants;
+use driver::Driver;
 use crate::lang::{Design, OpKind, Scenario};
 use interleave::lab::{Gate, Lab};
 use model::amdgpu::slabs::Slabs;
@@ -107,7 +110,8 @@ impl<L: Lab> World<L> {
         });
         let slabs = Rc::new(Slabs::new().expect("nothing fails before the race"));
         for (index, device) in self.gpus.iter().enumerate() {
-            device.open(&self.scenario.gpus[index], design, ClientId(index as u32), &self.mm, &slabs);
+            let (decl, client) = (&self.scenario.gpus[index], ClientId(index as u32));
+            device.open(Driver::open(decl, design, client, &self.mm, &device.vm, &slabs));
         }
     }
 
@@ -140,16 +144,12 @@ impl<L: Lab> World<L> {
 
     /// What a workqueue runs.
     pub fn run_work(&self, client: ClientId, func: WorkFunc) {
-        let svm = self.gpus[client.0 as usize].svm();
-        match func {
-            WorkFunc::Gc => svm.gc_work(),
-            WorkFunc::Restore => svm.restore_work(),
-        }
+        self.gpus[client.0 as usize].driver().run_work(func);
     }
 
     fn invalidate(&self, entry: NotifierEntry, event: &MmuEvent, seq: u64) -> bool {
         let device = &self.gpus[entry.client.0 as usize];
-        let done = device.svm().mmu_invalidate(entry.cookie, event, seq);
+        let done = device.driver().invalidate(entry.cookie, event, seq);
         if done {
             let window = self.mm.notifiers().into_iter().find(|view| view.entry == entry);
             let bytes = window.map_or(event.bytes, |view| event.bytes.clip(&view.bytes));
