@@ -1,7 +1,8 @@
 //! Scenarios: the language, the world that runs them, the invariants that judge, the `svmlab` command.
 
+pub mod agreement;
 pub mod cli;
-pub mod compare;
+pub mod costs;
 pub mod invariants;
 pub mod lang;
 pub mod minimise;

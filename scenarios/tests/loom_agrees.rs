@@ -3,7 +3,7 @@
 use interleave::on_loom::{Halt, LoomBounds, LoomOutcome};
 use model::platform::Plant;
 use scenarios::cli::load_corpus;
-use scenarios::compare::{Agreement, compare};
+use scenarios::agreement::{Agreement, compare};
 use scenarios::lang::{Design, Explore, Scenario, parse};
 use scenarios::run::{CheckOptions, CheckResult, CheckVerdict, check_scenario};
 use scenarios::world::{LoomQuestion, Opinion, ask_loom};

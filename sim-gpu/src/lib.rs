@@ -16,6 +16,7 @@
 //! | [`vm`] | `amdgpu_vm.c`: update_range, update_pdes, flush_compute_tlb, the root reservation |
 //! | [`wave`] | loads and stores of the shader, and the faults they get |
 //! | [`inspect`] | what a checker may look at, without scheduling points |
+//! | [`costs`] | what was asked of the GPU |
 //! | [`inject`] | failures that hardware and allocators may produce |
 //!
 //! # What orders what
@@ -34,6 +35,7 @@
 //!
 //! One GPU access is five scheduling points: enter, translate, bus, data, leave.
 
+pub mod costs;
 mod frames;
 pub mod inject;
 pub mod inspect;
@@ -48,6 +50,7 @@ pub mod tlb;
 pub mod vm;
 pub mod wave;
 
+pub use costs::GpuCosts;
 pub use inspect::{Reach, Via};
 pub use kfd::Kfd;
 pub use page_table::Pte;

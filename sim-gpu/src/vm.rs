@@ -9,6 +9,7 @@
 //!   other**: the second finds nothing to do and returns while the first has not flushed yet.
 //! - The evicting mark is set with the eviction lock taken, not by trylock.
 
+use crate::costs::{GpuCosts, Tally};
 use crate::frames::Frames;
 use crate::inject::{Injected, Point};
 use crate::iommu::Iommu;
@@ -59,6 +60,7 @@ pub(crate) struct Inner<L: Lab> {
     tlb_seq: L::Atomic,
     unplugged: Cell<bool>,
     fences: Cell<u64>,
+    costs: Tally,
 }
 
 /// A GPU and the VM on it. A cheap handle; cloning copies the pointer.
@@ -112,6 +114,7 @@ impl<L: Lab> GpuVm<L> {
             tlb_seq: L::Atomic::new("tlb_seq", 0),
             unplugged: Cell::new(false),
             fences: Cell::new(0),
+            costs: Tally::default(),
         };
         kfd.add_device(queues);
         Ok(GpuVm(Rc::new(inner)))
@@ -120,6 +123,10 @@ impl<L: Lab> GpuVm<L> {
     /// Its name.
     pub fn name(&self) -> &'static str {
         self.0.config.name
+    }
+    /// What was asked of it so far.
+    pub fn costs(&self) -> GpuCosts {
+        self.0.costs.so_far()
     }
     /// What the hardware is.
     pub fn properties(&self) -> GpuProperties {
@@ -185,6 +192,13 @@ impl<L: Lab> GpuVm<L> {
         }
         let affected = gpu.table.affected(update);
         gpu.table.write(update)?;
+        gpu.costs.add(|costs| match update.addr {
+            Some(_) => {
+                costs.pte_writes += 1;
+                costs.pages_written += update.pages.count();
+            }
+            None => costs.pte_clears += 1,
+        });
         match update.addr {
             Some(addr) => {
                 note!(L, "{}: PTE write {} -> bus {:#x} {:?}", self.name(), update.pages, addr.0, update.flags)
@@ -238,6 +252,7 @@ impl<L: Lab> GpuVm<L> {
             note!(L, "{}: TLB flush skipped, no update since the last", self.name());
             return;
         }
+        self.0.costs.add(|costs| costs.tlb_flushes += 1);
         self.0.table.seen().invalidate(Span::ALL);
         let dropped = self.0.tlb.borrow_mut().flush();
         note!(L, "{}: TLB flush ({dropped} entries), {} accesses in flight", self.name(), self.0.queues.in_flight());
@@ -250,6 +265,7 @@ impl<L: Lab> GpuVm<L> {
     /// Of [`Kfd::quiesce_mm`].
     #[track_caller]
     pub fn quiesce_mm(&self, mm: &dyn Any) -> Result<(), Errno> {
+        self.0.costs.add(|costs| costs.quiesces += 1);
         self.0.kfd.quiesce_mm(mm)
     }
     /// `kgd2kfd_resume_mm`; see [`Kfd::resume_mm`].
@@ -258,6 +274,7 @@ impl<L: Lab> GpuVm<L> {
     /// Of [`Kfd::resume_mm`].
     #[track_caller]
     pub fn resume_mm(&self, mm: &dyn Any) -> Result<(), Errno> {
+        self.0.costs.add(|costs| costs.resumes += 1);
         self.0.kfd.resume_mm(mm)
     }
 
@@ -268,11 +285,13 @@ impl<L: Lab> GpuVm<L> {
     #[track_caller]
     pub fn dma_map(&self, pfn: u64, order: u8, direction: DmaDirection) -> Result<DmaAddr, Errno> {
         self.injected().check(Point::DmaMap)?;
+        self.0.costs.add(|costs| costs.dma_maps += 1);
         Ok(self.0.iommu.map(pfn, order, direction))
     }
     /// `dma_unmap_page`. Two scheduling points. A second time is a violation of I5.
     #[track_caller]
     pub fn dma_unmap(&self, addr: DmaAddr, order: u8, direction: DmaDirection) {
+        self.0.costs.add(|costs| costs.dma_unmaps += 1);
         self.0.iommu.unmap(addr, order, direction);
     }
 

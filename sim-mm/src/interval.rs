@@ -16,6 +16,7 @@
 //! and removals touch it. An invalidation is inside [`EPOCH`] from its start to its end, and whoever may have to wait for
 //! the end touches that: the kernel has no map for this, so it does not see what is done between start and end.
 
+use crate::costs::Tally;
 use interleave::lab::{Gate, Hold, Invariant, Lab, NOTIFIER_MAP, Span, Stamp, Violation, Visible};
 use model::platform::{EventKind, MmuEvent, NotifierEntry, SpinLock};
 use model::units::Bytes;
@@ -140,6 +141,7 @@ pub(crate) struct Subscriptions<L: Lab> {
     /// Under `lock`; a subscription's `seq` is under the user's lock and [`Subscriptions::seqs`] besides.
     state: RefCell<State>,
     hooks: RefCell<Hooks>,
+    costs: Rc<Tally>,
 }
 
 /// A running invalidation: what `start` gave and `end` wants. One `end` for each successful `start`, in the same
@@ -165,7 +167,7 @@ pub(crate) fn might_sleep<L: Lab>(what: &str) {
 }
 
 impl<L: Lab> Subscriptions<L> {
-    pub(crate) fn new() -> Result<Self, Errno> {
+    pub(crate) fn new(costs: Rc<Tally>) -> Result<Self, Errno> {
         Ok(Subscriptions {
             lock: SpinLock::new("mn_lock", ())?,
             seqs: L::Visible::new("invalidate_seq"),
@@ -179,6 +181,7 @@ impl<L: Lab> Subscriptions<L> {
                 deferred: Vec::new(),
             }),
             hooks: RefCell::default(),
+            costs,
         })
     }
 
@@ -256,6 +259,7 @@ impl<L: Lab> Subscriptions<L> {
     /// `mn_itree_invalidate`.
     #[track_caller]
     fn invalidate(&self, event: &MmuEvent) -> Result<(), Errno> {
+        self.costs.add(|costs| costs.events += 1);
         let (hit, seq) = {
             let _held = self.lock.lock();
             let mut state = self.state.borrow_mut();
@@ -276,6 +280,7 @@ impl<L: Lab> Subscriptions<L> {
             };
             let call = self.hooks.borrow().invalidate.clone();
             let call = call.expect("an interval notifier fires, but nobody dispatches: call on_invalidate first");
+            self.costs.add(|costs| costs.callbacks += 1);
             if call(entry, event, seq) {
                 self.returned(&MmuEvent { bytes: event.bytes.clip(&bytes), ..*event });
             } else if event.blockable {

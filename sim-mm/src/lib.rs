@@ -20,9 +20,11 @@
 //! | `hmm` | `mm/hmm.c` |
 //! | `mm` | the driver's view |
 //! | `peek` | views for checks |
+//! | `costs` | what was asked of the mm |
 //!
 //! Not modelled: fork, mremap, swap, khugepaged, userfaultfd, device-private memory, shared and file mappings.
 
+mod costs;
 mod fault;
 mod hmm;
 mod interval;
@@ -38,6 +40,7 @@ mod peek;
 mod space;
 mod vma;
 
+pub use costs::MmCosts;
 pub use interval::{InvalidateFn, ReturnedFn, SubId, SubState, SubView, UNINITIALISED_OWNER};
 pub use memory::{BLOCK_ORDER, BLOCK_PAGES, HUGE_ZERO_PFN, Memory, POISON, ZERO_PFN, is_zero_pfn};
 pub use pagetable::{Entry, Prot, Pte};

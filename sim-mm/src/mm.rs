@@ -73,12 +73,14 @@ impl<L: Lab> Mm<L> for AddressSpace<L> {
             return Err(Errno::EINVAL);
         }
         self.grab();
+        mm.costs.add(|costs| costs.notifiers += 1);
         Ok(mm.notifiers.insert(entry, bytes, publish))
     }
 
     #[track_caller]
     fn interval_remove(&self, sub: SubId) {
         self.check_alive();
+        self.inner.costs.add(|costs| costs.removals += 1);
         self.inner.notifiers.remove(sub);
         self.drop_grab();
     }
@@ -105,6 +107,10 @@ impl<L: Lab> Mm<L> for AddressSpace<L> {
         range: &HmmRange<SubId>,
         pfns: &mut [HmmPfn],
     ) -> Result<(), Errno> {
+        self.inner.costs.add(|costs| {
+            costs.hmm_calls += 1;
+            costs.hmm_pages += pfns.len() as u64;
+        });
         self.inner.hmm_range_fault(range, pfns)
     }
 }

@@ -16,6 +16,7 @@
 //! (indexed by page): walks read it, changes write it, one operation for all pages that change together.
 //! What stands between two scheduling points happens at once; no `RefCell` borrow may live across one.
 
+use crate::costs::{MmCosts, Tally};
 use crate::interval::{InvalidateFn, ReturnedFn, Subscriptions, event};
 use crate::memory::Memory;
 use crate::pagetable::{Gather, PageTable, Prot, block_of};
@@ -77,6 +78,8 @@ pub(crate) struct Inner<L: Lab> {
     pub(crate) freed_at: Cell<Option<Stamp>>,
     /// MMF_UNSTABLE: the OOM reaper was here, anonymous memory must not be faulted in any more.
     pub(crate) unstable: Cell<bool>,
+    /// Shared with the subscriptions, which see the events.
+    pub(crate) costs: Rc<Tally>,
 }
 
 impl<L: Lab> Clone for AddressSpace<L> {
@@ -115,6 +118,7 @@ impl<L: Lab> AddressSpace<L> {
     /// # Errors
     /// `ENOMEM` from the locks.
     pub fn new(memory: &Memory<L>, id: u32, options: Options) -> Result<Self, Errno> {
+        let costs = Rc::new(Tally::default());
         Ok(AddressSpace {
             inner: Rc::new(Inner {
                 id,
@@ -127,13 +131,14 @@ impl<L: Lab> AddressSpace<L> {
                 table: RefCell::default(),
                 walks: L::Visible::new("cpu page table"),
                 migrations: RefCell::default(),
-                notifiers: Subscriptions::new()?,
+                notifiers: Subscriptions::new(costs.clone())?,
                 mm_users: Atomic::new("mm_users", 1),
                 mm_count: Atomic::new("mm_count", 1),
                 registered: Shared::new("notifier_subscriptions", false),
                 counts: Cell::new((1, 1)),
                 freed_at: Cell::new(None),
                 unstable: Cell::new(false),
+                costs,
             }),
         })
     }
@@ -141,6 +146,11 @@ impl<L: Lab> AddressSpace<L> {
     /// The id given at creation.
     pub fn id(&self) -> u32 {
         self.inner.id
+    }
+
+    /// What was asked of it so far.
+    pub fn costs(&self) -> MmCosts {
+        self.inner.costs.so_far()
     }
 
     /// The memory behind it.

@@ -35,6 +35,11 @@ pub(super) enum Command {
     /// scenario.
     #[command(after_help = EXIT_CODES)]
     Check(Box<CheckArgs>),
+    /// Runs the same scenario under several designs and counts what each asks of the mm and the GPUs.
+    ///
+    /// The sample is the search of `svmlab check`: a number means that every execution counted has it, 2..5 that they
+    /// differ. Nothing is timed.
+    Compare(CompareArgs),
     /// Puts the reports of shards together: one verdict, if they cover everything exactly once.
     #[command(after_help = EXIT_CODES)]
     Merge(MergeArgs),
@@ -246,6 +251,24 @@ pub(super) struct ReplayArgs {
 /// See [`Command::List`].
 #[derive(Args, Debug)]
 pub(super) struct ListArgs {
+    /// Prints JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// See [`Command::Compare`].
+#[derive(Args, Debug)]
+pub(super) struct CompareArgs {
+    /// Names of scenarios that come with svmlab, .kdl files, or folders of them.
+    #[arg(value_name = "SCENARIO", required = true)]
+    pub(super) what: Vec<String>,
+    /// Compares this design; may be repeated. All that the scenario allows when left out.
+    #[arg(long, value_parser = designs())]
+    pub(super) design: Vec<Design>,
+    /// Counts over at most N executions of each design.
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) executions: u64,
     /// Prints JSON.
     #[arg(long)]
     pub(super) json: bool,

@@ -6,7 +6,7 @@ use super::progress::Progress;
 use super::select::select;
 use super::terminal::Terminal;
 use super::{BadInput, FINE, INTERRUPTED, VIOLATION};
-use crate::compare::{Agreement, compare};
+use crate::agreement::{Agreement, compare};
 use crate::lang::Explore;
 use crate::report::{OpinionJson, OpinionRow, opinions};
 use crate::run::{CheckOptions, CheckResult};

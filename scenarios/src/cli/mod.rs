@@ -5,6 +5,7 @@
 
 mod args;
 mod check;
+mod compare;
 mod corpus;
 mod list;
 mod long;
@@ -59,6 +60,10 @@ pub fn main() -> ExitCode {
                 Some(shard) => shard::explore(args, shard, &terminal, &stop),
                 None => check::check(args, &terminal, &stop),
             }
+        }
+        Some(Command::Compare(args)) => {
+            on_interrupt(&stop);
+            compare::compare(args, &terminal, &stop)
         }
         Some(Command::Merge(args)) => merge::merge(args, &terminal),
         Some(Command::Replay(args)) => replay::replay(args, &terminal),

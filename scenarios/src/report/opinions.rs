@@ -2,7 +2,7 @@
 
 use super::page::{Page, beside, thousands, width};
 use super::summary::{answer_text, verdict_text};
-use crate::compare::Agreement;
+use crate::agreement::Agreement;
 use crate::lang::{Answer, Design};
 use crate::run::{CheckResult, CheckVerdict};
 use crate::world::Opinion;

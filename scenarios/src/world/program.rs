@@ -9,12 +9,21 @@ use std::rc::Rc;
 pub struct ScenarioProgram {
     scenario: Rc<Scenario>,
     design: Design,
+    watch: Option<Watch>,
 }
+
+/// Looks at the world of each execution that came to rest.
+type Watch = Rc<dyn Fn(&World<Sim>)>;
 
 impl ScenarioProgram {
     /// The question `scenario` asks, put to `design`.
     pub fn new(scenario: &Scenario, design: Design) -> Self {
-        ScenarioProgram { scenario: Rc::new(scenario.clone()), design }
+        ScenarioProgram { scenario: Rc::new(scenario.clone()), design, watch: None }
+    }
+
+    /// The same, and `watch` sees the world of each execution when it has come to rest.
+    pub fn watched(scenario: &Scenario, design: Design, watch: impl Fn(&World<Sim>) + 'static) -> Self {
+        ScenarioProgram { watch: Some(Rc::new(watch)), ..Self::new(scenario, design) }
     }
 }
 
@@ -36,14 +45,20 @@ impl Program for ScenarioProgram {
             let world = world.clone();
             launch.actor(&self.scenario.waves[index].name, move || world.run_wave(index));
         }
-        Box::new(Running(world))
+        Box::new(Running { world, watch: self.watch.clone() })
     }
 }
 
-struct Running(Rc<World<Sim>>);
+struct Running {
+    world: Rc<World<Sim>>,
+    watch: Option<Watch>,
+}
 
 impl Execution for Running {
     fn at_rest(&self) {
-        self.0.at_rest();
+        self.world.at_rest();
+        if let Some(watch) = &self.watch {
+            watch(&self.world);
+        }
     }
 }
