@@ -80,7 +80,8 @@ pub fn measure(scenario: &Scenario, design: Design, executions: u64, stop: &Atom
     config.keep_going = true;
     let outcome = explore(&program, &config, Some(stop), None);
     let executions = *counted.borrow();
-    let costs = KINDS.iter().zip(seen.borrow().iter()).map(|(kind, (least, most))| Cost {
+    let seen = seen.borrow();
+    let costs = KINDS.iter().zip(seen.iter()).map(|(kind, (least, most))| Cost {
         name: kind.name,
         least: if executions == 0 { 0 } else { *least },
         most: *most,
