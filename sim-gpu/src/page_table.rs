@@ -28,7 +28,7 @@ pub const BLOCK_PAGES: u64 = 1 << BLOCK_SHIFT;
 /// One translation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Pte {
-    /// Rights and memory type; [`PteFlags::NONE`] when there is no translation.
+    /// Rights and memory type; without [`PteFlags::VALID`] when there is no translation.
     pub flags: PteFlags,
     /// Bus address of the page in bytes; 0 when there is no translation.
     pub addr: u64,
@@ -187,7 +187,8 @@ impl<L: Lab> PageTable<L> {
         self.seen.write(Span::new(affected.first, affected.last));
         let base = match update.addr {
             Some(addr) if update.flags.has(PteFlags::VALID) => Pte { flags: update.flags, addr: addr.0 },
-            _ => Pte::NONE,
+            // Bits without VALID stay: the walker refuses the entry, and may read from them how ([`PteFlags::NORETRY`]).
+            _ => Pte { flags: update.flags.without(PteFlags::VALID), addr: 0 },
         };
         let mut blocks = self.blocks.borrow_mut();
         for (number, part) in blocks_of(update.pages) {

@@ -313,6 +313,8 @@ impl<P: Platform> VmManager<P> {
             // Looks the PASID up again: the instance may be gone by now.
             match self.handle_fault(pasid, addr, write) {
                 Ok(()) => return Handled::Svm,
+                // What comes in between is no verdict: the GPU asks again. `poc-v1` ends the wave for it.
+                Err(Errno::EAGAIN) if self.config.design == Design::Hardened => return Handled::Svm,
                 Err(error) => note!(P::Kernel, "fault at {addr:#x}: SVM says {error}"),
             }
         } else if is_compute && kfd().is_ok() {
