@@ -6,12 +6,13 @@ use model::platform::{GcVersion, Plant};
 use model::units::Bytes;
 use proptest::prelude::*;
 use scenarios::lang::*;
+use scenarios::world::Uapi;
 
 const WHOLE_LANGUAGE: &str = r#"
 scenario "whole-language" {
     about "Is everything that can be said understood?"
     gpu "a" xnack=#false
-    gpu "b" xnack=#true gc="9.4.2" apu=#true chunk-sizes="64K 4K" notifier-size="2M" granularity=4
+    gpu "b" xnack=#true gc="9.4.2" apu=#true chunk-sizes="64K 4K" notifier-size="2M" granularity=4 vram="16M" hive="h" retry-cam=#true
     region "buf" at=0x200000 size="2M" populate=#true thp=#true
     region "ro" at="0x400000" size=8192 prot="r"
     region "dev" at="8M" size="4K" prot="rw" kind="pfnmap"
@@ -67,6 +68,7 @@ fn every_word_of_the_language_means_what_it_says() {
     assert!(b.xnack && b.apu && b.gc == GcVersion(9, 4, 2));
     assert_eq!(b.chunk_sizes.as_deref(), Some(&[65536, 4096][..]));
     assert_eq!((b.notifier_size, b.granularity), (Some(2 << 20), Some(4)));
+    assert_eq!((b.vram, b.hive.as_deref(), b.retry_cam), (16 << 20, Some("h"), true));
     assert_eq!(s.region("buf").expect("declared").bytes, Bytes::new(0x20_0000, 0x40_0000));
     assert_eq!(s.region("dev").expect("declared").kind, RegionKind::PfnMap);
     assert_eq!(s.plants, [Plant::SkipTlbFlush, Plant::SkipReadRetry]);
@@ -84,7 +86,7 @@ fn every_word_of_the_language_means_what_it_says() {
     let OpKind::Munmap { area } = &s.threads[1].ops[0].kind else { panic!() };
     assert_eq!(area.bytes, Bytes::new(0x30_0000, 0x40_0000), "an offset alone means up to the end");
     assert_eq!(s.waves[0].gpu, "b");
-    let OpKind::Read { area, expect } = &s.waves[0].ops[1].kind else { panic!() };
+    let OpKind::Read { area, expect, .. } = &s.waves[0].ops[1].kind else { panic!() };
     assert_eq!(area.bytes, Bytes::new(0x20_1000, 0x20_2000), "an access is to one page");
     assert_eq!(*expect, [Seen::Value(0), Seen::Value(7)]);
 
@@ -185,11 +187,19 @@ fn op() -> impl Strategy<Value = OpKind> {
         let end = (first + n).min(16);
         Area { region: "buf".into(), bytes: Bytes::new(0x20_0000 + first * 4096, 0x20_0000 + end * 4096) }
     });
+    let both = area.clone().prop_flat_map(|from| {
+        (0..=16 - from.bytes.len() / 4096).prop_map(move |first| {
+            let start = 0x20_0000 + first * 4096;
+            let to = Area { region: "buf".into(), bytes: Bytes::new(start, start + from.bytes.len()) };
+            (from.clone(), to)
+        })
+    });
     let page = (0u64..16)
         .prop_map(|p| Area { region: "buf".into(), bytes: Bytes::new(0x20_0000 + p * 4096, 0x20_1000 + p * 4096) });
     let attr = prop_oneof![
         any::<u32>().prop_map(Attr::PreferredLoc),
-        prop_oneof![Just(Attr::SYSTEM), Just(Attr::UNDEFINED), Just(Attr::gpu_id(0)), Just(Attr::gpu_id(1))].prop_map(Attr::PrefetchLoc),
+        prop_oneof![Just(Attr::SYSTEM), Just(Attr::UNDEFINED), Just(Attr::gpu_id(0)), Just(Attr::gpu_id(1))]
+            .prop_map(Attr::PrefetchLoc),
         prop_oneof![Just(Access::None), Just(Access::Enable), Just(Access::InPlace)].prop_map(Attr::Access),
         (0u32..0x200, any::<bool>()).prop_map(|(mask, set)| Attr::Flags { mask, set }),
         any::<u32>().prop_map(Attr::Granularity),
@@ -219,8 +229,13 @@ fn op() -> impl Strategy<Value = OpKind> {
             populate
         }),
         (area.clone(), prot, returns).prop_map(|(area, prot, returns)| OpKind::Mprotect { area, prot, returns }),
-        (page.clone(), any::<u64>(), done).prop_map(|(area, value, expect)| OpKind::Store { area, value, expect }),
-        (page, seen).prop_map(|(area, expect)| OpKind::Load { area, expect }),
+        (page.clone(), any::<u64>(), done.clone()).prop_map(|(area, value, expect)| OpKind::Store { area, value, expect }),
+        (page, seen.clone()).prop_map(|(area, expect)| OpKind::Load { area, expect }),
+        (area.clone(), seen).prop_map(|(area, expect)| OpKind::Read { gpu: "b".into(), area, expect }),
+        (area.clone(), any::<u64>(), done.clone())
+            .prop_map(|(area, value, expect)| OpKind::Add { gpu: "a".into(), area, value, expect }),
+        (both, done).prop_map(|((area, to), expect)| OpKind::Copy { gpu: "b".into(), area, to, expect }),
+        area.clone().prop_map(|area| OpKind::ResetAttr { gpu: "a".into(), area, returns: Returns::Any }),
         area.clone().prop_map(|area| OpKind::Dontneed { area }),
         area.prop_map(|area| OpKind::Migrate { area }),
         Just(OpKind::EvictVram { gpu: "a".into() }),

@@ -2,8 +2,8 @@
 
 use interleave::on_loom::{Halt, LoomBounds, LoomOutcome};
 use model::platform::Plant;
-use scenarios::cli::load_corpus;
 use scenarios::agreement::{Agreement, compare};
+use scenarios::cli::load_corpus;
 use scenarios::lang::{Design, Explore, Scenario, parse};
 use scenarios::run::{CheckOptions, CheckResult, CheckVerdict, check_scenario};
 use scenarios::world::{LoomQuestion, Opinion, ask_loom};

@@ -8,7 +8,10 @@ fn the_chapter_is_made_from_the_corpus() {
     let corpus = load_corpus().expect("the corpus parses");
     let made = chapter(&corpus).unwrap_or_else(|why| panic!("{why}"));
     let written = include_str!("../../docs/peer-tests.md");
-    assert!(made == written, "docs/peer-tests.md is old: cargo run -p scenarios --example peer-table > docs/peer-tests.md");
+    assert!(
+        made == written,
+        "docs/peer-tests.md is old: cargo run -p scenarios --example peer-table > docs/peer-tests.md"
+    );
 }
 
 #[test]

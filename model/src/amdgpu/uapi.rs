@@ -7,6 +7,8 @@ use crate::attr::UapiAttr;
 pub const AMDGPU_SVM_OP_SET_ATTR: u32 = 0;
 /// Operation number of GET_ATTR.
 pub const AMDGPU_SVM_OP_GET_ATTR: u32 = 1;
+/// Operation number of RESET_ATTR, from the fifth posting on (spec amdgpu-svm 7.3).
+pub const AMDGPU_SVM_OP_RESET_ATTR: u32 = 2;
 
 /// `struct drm_amdgpu_gem_svm`, except that the array behind `attrs_ptr` is reached through [`UserAttrs`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

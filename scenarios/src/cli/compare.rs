@@ -44,7 +44,8 @@ fn in_words(cost: &Cost) -> String {
 }
 
 fn table(scenario: &Scenario, columns: &[(Design, Costs)], page: &Page) -> String {
-    let mut rows: Vec<Vec<String>> = vec![std::iter::once(String::new()).chain(columns.iter().map(|(d, _)| d.to_string())).collect()];
+    let mut rows: Vec<Vec<String>> =
+        vec![std::iter::once(String::new()).chain(columns.iter().map(|(d, _)| d.to_string())).collect()];
     let kinds = columns.first().map_or(0, |(_, costs)| costs.costs.len());
     for kind in 0..kinds {
         let of_each = columns.iter().map(|(_, costs)| costs.costs[kind]);

@@ -7,8 +7,7 @@ use interleave::lab::{Invariant, Lab};
 /// At rest: KFD counts as many stops of the process as the instances believe to hold, together, because each of them stops
 /// the whole process.
 pub fn stops_balance<L: Lab>(world: &World<L>) {
-    let believed: u32 =
-        world.gpus.iter().filter(|d| d.exists()).map(|d| d.view().stops_held()).sum();
+    let believed: u32 = world.gpus.iter().filter(|d| d.exists()).map(|d| d.view().stops_held()).sum();
     for device in &world.gpus {
         let counted = device.vm.quiesce_count();
         if believed != counted {

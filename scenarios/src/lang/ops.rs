@@ -11,8 +11,25 @@ use model::units::{Bytes, PAGE_SIZE};
 
 /// What a CPU thread can do.
 pub(super) const THREAD_OPS: &[&str] = &[
-    "set-attr", "get-attr", "reset-attr", "evict-vram", "munmap", "mmap", "mprotect", "store", "load", "dontneed", "migrate", "after", "close",
-    "fini", "exit", "read", "write", "add", "copy",
+    "set-attr",
+    "get-attr",
+    "reset-attr",
+    "evict-vram",
+    "munmap",
+    "mmap",
+    "mprotect",
+    "store",
+    "load",
+    "dontneed",
+    "migrate",
+    "after",
+    "close",
+    "fini",
+    "exit",
+    "read",
+    "write",
+    "add",
+    "copy",
 ];
 /// What a wave can do.
 pub(super) const WAVE_OPS: &[&str] = &["read", "write", "add", "copy", "after"];

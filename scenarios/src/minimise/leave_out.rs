@@ -68,7 +68,8 @@ pub(super) fn gpus(s: &Scenario) -> Vec<Candidate> {
 /// Without one region each, and without what happens in it.
 pub(super) fn regions(s: &Scenario) -> Vec<Candidate> {
     let without = |name: &str| {
-        let mut smaller = Candidate::of(s).without_ops(|op| op.area().into_iter().chain(op.second_area()).any(|a| a.region == name));
+        let mut smaller =
+            Candidate::of(s).without_ops(|op| op.area().into_iter().chain(op.second_area()).any(|a| a.region == name));
         smaller.scenario.regions.retain(|r| r.name != name);
         smaller.scenario.finals.retain(|f| final_region(&f.kind) != Some(name));
         smaller

@@ -21,8 +21,8 @@ pub use second_opinion::{LoomQuestion, Opinion, ask_loom};
 pub use uapi::Uapi;
 
 use crate::invariants;
-use driver::Driver;
 use crate::lang::{Design, OpKind, Scenario};
+use driver::Driver;
 use interleave::lab::{Gate, Lab};
 use model::amdgpu::slabs::Slabs;
 use model::platform::{ClientId, GpuProperties, MmuEvent, NotifierEntry, WorkFunc};

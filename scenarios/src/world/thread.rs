@@ -63,7 +63,7 @@ impl<L: Lab> World<L> {
             OpKind::SetAttr { gpu, area, attrs, returns } => self.set_attr(gpu, area, attrs, returns),
             OpKind::GetAttr { gpu, area, checks, returns } => self.get_attr(gpu, area, checks, returns),
             OpKind::ResetAttr { gpu, area, returns } => self.reset_attr(gpu, area, returns),
-            OpKind::EvictVram { gpu } => self.device(gpu).vm.evict_vram(),
+            OpKind::EvictVram { .. } => unreachable!("no GPU has VRAM yet"),
             OpKind::Munmap { area } => {
                 let result = self.changing(Change::TAKE_BACK, area.bytes, || self.mm.munmap(area.bytes));
                 self.must(op, &Returns::ok(), result);

@@ -38,7 +38,9 @@ impl Uapi {
             (_, Attr::PrefetchLoc(v)) => one(1, v),
             (Uapi::V4, Attr::Access(access)) => one(2, v4_access(access)),
             (Uapi::V4, Attr::Granularity(v)) => one(3, v),
-            (Uapi::V4, Attr::Flags { mask, set }) => v4_flags(mask).map(|ty| UapiAttr { ty, value: set.into() }).collect(),
+            (Uapi::V4, Attr::Flags { mask, set }) => {
+                v4_flags(mask).map(|ty| UapiAttr { ty, value: set.into() }).collect()
+            }
             (Uapi::V1 | Uapi::Kfd, Attr::Access(access)) => {
                 one(access_type(access), if self == Uapi::Kfd { gpu } else { 1 })
             }
@@ -95,7 +97,10 @@ const fn v4_access(access: Access) -> u32 {
 
 /// The attribute types of the flags in `mask`, which names no other flag ([`Scenario::refusal`](crate::lang::Scenario)).
 fn v4_flags(mask: u32) -> impl Iterator<Item = u32> {
-    (4..).zip(V4_FLAGS).filter(move |(_, name)| FLAGS.iter().any(|(n, bit)| n == *name && mask & bit != 0)).map(|(ty, _)| ty)
+    (4..)
+        .zip(V4_FLAGS)
+        .filter(move |(_, name)| FLAGS.iter().any(|(n, bit)| n == *name && mask & bit != 0))
+        .map(|(ty, _)| ty)
 }
 
 #[cfg(test)]
