@@ -7,7 +7,7 @@ use model::Errno;
 use model::amdgpu::slabs::Slabs;
 use model::amdgpu::uapi::{AMDGPU_SVM_OP_GET_ATTR, AMDGPU_SVM_OP_SET_ATTR};
 use model::amdgpu::vm::{Built, Handled, ManagerConfig, VmHandle, VmManager};
-use model::amdgpu::{Design, IoctlArgs, SvmConfig, UserAttrs};
+use model::amdgpu::{Design, IoctlArgs, Svm, SvmConfig, UserAttrs};
 use model::attr::UapiAttr;
 use model::gpusvm::ChunkSizes;
 use model::platform::{ClientId, DmaAddr, GcVersion, GpuProperties, PteFlags, VmaFlags};
@@ -382,18 +382,21 @@ fn a_reference_may_be_taken_too_late() {
     assert!(repaired.stats.executions > 1);
 }
 
-/// A fault handler that has its reference, against fini.
-struct LetIn(Design);
+/// Somebody who has a reference, against fini.
+struct LetIn {
+    design: Design,
+    call: fn(&Svm<P>) -> Result<(), Errno>,
+}
 
 impl Program for LetIn {
     fn start(&self, launch: &mut Launch) -> Box<dyn Execution> {
-        let m = Machine::new(Setup { design: self.0, xnack: true, ..POC });
+        let m = Machine::new(Setup { design: self.design, xnack: true, ..POC });
         let vm = m.compute(1);
         let svm = m.manager.lookup_by_pasid(1).expect("setup");
-        let manager = m.manager.clone();
-        launch.actor("fault", move || {
+        let (manager, call) = (m.manager.clone(), self.call);
+        launch.actor("call", move || {
             // Any answer will do.
-            let _ = manager.instance(svm).handle_fault(BUF.start, false);
+            let _ = call(manager.instance(svm));
             manager.put_instance(svm);
         });
         let manager = m.manager.clone();
@@ -414,13 +417,19 @@ impl Execution for TornDown {
 /// R35: the reference keeps the struct, and nothing in it.
 #[test]
 fn a_fault_that_was_let_in_finds_the_instance_taken_down() {
-    let fell = explore(&LetIn(Design::PocV1), &Config::default(), None, None);
-    let violation = fell.failure.expect("R35").violation;
-    let tree = violation.invariant == Invariant::I4 && violation.what.starts_with("amdgpu_svm_attr_tree");
-    assert!(tree || violation.invariant == Invariant::I5, "{violation:?}");
-    let repaired = explore(&LetIn(Design::Hardened), &Config::default(), None, None);
-    assert_eq!((repaired.failure.map(|f| f.violation), repaired.end), (None, End::Exhausted));
-    assert!(repaired.stats.executions > 1);
+    let fault: fn(&Svm<P>) -> Result<(), Errno> = |svm| svm.handle_fault(BUF.start, false);
+    let look: fn(&Svm<P>) -> Result<(), Errno> = |svm| svm.get_attr(BUF.start, BUF.len(), &mut [ACCESS]);
+    for (call, only_looks) in [(fault, false), (look, true)] {
+        let fell = explore(&LetIn { design: Design::PocV1, call }, &Config::default(), None, None);
+        let violation = fell.failure.expect("R35").violation;
+        assert!([Invariant::I4, Invariant::I5].contains(&violation.invariant), "{violation:?}");
+        // Who only looks can find nothing but the tree.
+        let tree = violation.what.starts_with("amdgpu_svm_attr_tree");
+        assert!(tree || !only_looks, "{violation:?}");
+        let repaired = explore(&LetIn { design: Design::Hardened, call }, &Config::default(), None, None);
+        assert_eq!((repaired.failure.map(|f| f.violation), repaired.end), (None, End::Exhausted));
+        assert!(repaired.stats.executions > 1);
+    }
 }
 
 /// Against a munmap the protocol of the mapping loop holds, in both designs.
