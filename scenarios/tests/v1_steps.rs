@@ -225,6 +225,11 @@ fn with_xnack_only_what_is_always_mapped_is_mapped_by_the_ioctl_and_kept_by_evic
     Sim::run_pending();
     assert_eq!(m.quiesced(), 0);
     assert!(m.0.gpus[0].vm.reaches(0x100).is_some_and(|reach| reach.live));
+    // The flag first, then access.
+    m.set((0x200, 0x20f), &[NO_ACCESS, ALWAYS_MAPPED]).unwrap();
+    assert!(!m.on_gpu(0x200));
+    m.set((0x200, 0x20f), &[ACCESS]).unwrap();
+    assert!(m.on_gpu(0x200));
 }
 
 #[test]

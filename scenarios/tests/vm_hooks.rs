@@ -7,7 +7,7 @@ use model::Errno;
 use model::amdgpu::slabs::Slabs;
 use model::amdgpu::uapi::{AMDGPU_SVM_OP_GET_ATTR, AMDGPU_SVM_OP_SET_ATTR};
 use model::amdgpu::vm::{Built, Handled, ManagerConfig, VmHandle, VmManager};
-use model::amdgpu::{Design, IoctlArgs, SvmConfig, UserAttrs};
+use model::amdgpu::{Design, IoctlArgs, Svm, SvmConfig, UserAttrs};
 use model::attr::UapiAttr;
 use model::gpusvm::ChunkSizes;
 use model::platform::{ClientId, DmaAddr, GcVersion, GpuProperties, PteFlags, VmaFlags};
@@ -263,6 +263,21 @@ fn the_repaired_instance_lives_as_long_as_the_file() {
     assert_eq!(m.manager.live_instances(), 0);
 }
 
+/// Close says EAGAIN. The posted hook writes a no-retry entry for it; the repaired one lets the GPU ask again, until the PASID
+/// names nothing any more.
+#[test]
+fn a_fault_while_the_vm_closes() {
+    for (design, answer) in [(Design::PocV1, Handled::NoRetry), (Design::Hardened, Handled::Svm)] {
+        let m = Machine::new(Setup { design, xnack: true, ..POC });
+        let vm = m.compute(1);
+        m.manager.close(vm);
+        assert_eq!(m.manager.handle_fault(1, BUF.start, false), Err(Errno::EAGAIN));
+        assert_eq!(m.fault(1, false), answer);
+        m.manager.vm_fini(vm);
+        assert_eq!(m.fault(1, false), Handled::NoVm);
+    }
+}
+
 /// R38.
 #[test]
 fn a_vm_whose_svm_could_not_be_made_is_half_a_compute_vm() {
@@ -355,15 +370,66 @@ fn fault_against(ops: &str, legal: bool, design: lang::Design) -> Outcome {
     explore(&Fault { scenario: Rc::new(scenario), design, legal }, &Config::default(), None, None)
 }
 
-/// R35: the reference keeps the struct, and nothing in it.
+/// R35, the lookup: fini does not take the pasids lock, so the handler's kref may come when the last one is gone.
 #[test]
-fn a_fault_that_was_let_in_finds_the_instance_taken_down() {
+fn a_reference_may_be_taken_too_late() {
     let fell = fault_against("fini", false, lang::Design::PocV1);
     let violation = fell.failure.expect("R35").violation;
     assert_eq!(violation.invariant, Invariant::I4, "{violation:?}");
+    assert!(violation.what.starts_with("amdgpu_svm #"), "{violation:?}");
     let repaired = fault_against("fini", false, lang::Design::Hardened);
     assert_eq!((repaired.failure.map(|f| f.violation), repaired.end), (None, End::Exhausted));
     assert!(repaired.stats.executions > 1);
+}
+
+/// Somebody who has a reference, against fini.
+struct LetIn {
+    design: Design,
+    call: fn(&Svm<P>) -> Result<(), Errno>,
+}
+
+impl Program for LetIn {
+    fn start(&self, launch: &mut Launch) -> Box<dyn Execution> {
+        let m = Machine::new(Setup { design: self.design, xnack: true, ..POC });
+        let vm = m.compute(1);
+        let svm = m.manager.lookup_by_pasid(1).expect("setup");
+        let (manager, call) = (m.manager.clone(), self.call);
+        launch.actor("call", move || {
+            // Any answer will do.
+            let _ = call(manager.instance(svm));
+            manager.put_instance(svm);
+        });
+        let manager = m.manager.clone();
+        launch.actor("file", move || manager.vm_fini(vm));
+        Box::new(TornDown(m))
+    }
+}
+
+struct TornDown(Machine);
+impl Execution for TornDown {
+    fn at_rest(&self) {
+        if let Some(left) = self.0.gpu.dma_mappings().first() {
+            Sim::fail(Violation::new(Invariant::I5, "a DMA mapping is left after fini", Some(left.mapped_at)));
+        }
+    }
+}
+
+/// R35: the reference keeps the struct, and nothing in it.
+#[test]
+fn a_fault_that_was_let_in_finds_the_instance_taken_down() {
+    let fault: fn(&Svm<P>) -> Result<(), Errno> = |svm| svm.handle_fault(BUF.start, false);
+    let look: fn(&Svm<P>) -> Result<(), Errno> = |svm| svm.get_attr(BUF.start, BUF.len(), &mut [ACCESS]);
+    for (call, only_looks) in [(fault, false), (look, true)] {
+        let fell = explore(&LetIn { design: Design::PocV1, call }, &Config::default(), None, None);
+        let violation = fell.failure.expect("R35").violation;
+        assert!([Invariant::I4, Invariant::I5].contains(&violation.invariant), "{violation:?}");
+        // Who only looks can find nothing but the tree.
+        let tree = violation.what.starts_with("amdgpu_svm_attr_tree");
+        assert!(tree || !only_looks, "{violation:?}");
+        let repaired = explore(&LetIn { design: Design::Hardened, call }, &Config::default(), None, None);
+        assert_eq!((repaired.failure.map(|f| f.violation), repaired.end), (None, End::Exhausted));
+        assert!(repaired.stats.executions > 1);
+    }
 }
 
 /// Against a munmap the protocol of the mapping loop holds, in both designs.
