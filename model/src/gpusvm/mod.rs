@@ -64,7 +64,7 @@ pub use pages::DmaEntry;
 pub use range::{Range, RangeFlags, RangeHandle};
 
 use crate::Errno;
-use crate::platform::{Cache, ClientId, KCache, KRwSem, Kernel, Mm, Plain, Platform, RwSem};
+use crate::platform::{Cache, ClientId, KCache, KRwSem, Kernel, Mm, Owner, Plain, Platform, RwSem};
 use crate::tree::IntervalTree;
 use crate::units::Bytes;
 
@@ -105,6 +105,14 @@ pub struct Ctx {
     pub devmem_possible: bool,
     /// System pages are refused with `EFAULT`.
     pub devmem_only: bool,
+    /// `device_private_page_owner`: device pages of this owner are mapped where they are; those of others are first
+    /// brought back to system memory. [`Owner::NONE`]: all are.
+    pub owner: Owner,
+    /// For how many milliseconds memory that goes to the device may not be taken back by the CPU. Nothing here looks at
+    /// it; the driver hands it on to [`Pagemap`](crate::pagemap::Pagemap).
+    pub timeslice_ms: u64,
+    /// A mapping may be part device, part system memory, and lie in several allocations of one device.
+    pub allow_mixed: bool,
 }
 
 /// One instance (`struct drm_gpusvm`), embedded in the driver's own. `R` is what the driver adds to each range.

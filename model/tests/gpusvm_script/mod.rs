@@ -20,7 +20,7 @@ use model::Errno;
 use model::gpusvm::{
     ChunkSizes, Config, Ctx, DriverLocked, GpuSvm, NotifierHandle, NotifierWrite, RangeHandle, TreeAccess,
 };
-use model::platform::{ClientId, EventKind, MmuEvent, Plant, Platform, VmaFlags};
+use model::platform::{ClientId, EventKind, MmuEvent, Owner, Plant, Platform, VmaFlags};
 use model::units::Bytes;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -141,6 +141,17 @@ pub(crate) const CONFIG: Config = Config {
     notifier_size: 512 << 20,
     chunk_sizes: ChunkSizes::DEFAULT,
     client: ClientId(0),
+};
+
+/// The GPU will only read.
+pub(crate) const READ_ONLY: Ctx = Ctx {
+    read_only: true,
+    check_pages_threshold: 0,
+    devmem_possible: false,
+    devmem_only: false,
+    owner: Owner::NONE,
+    timeslice_ms: 0,
+    allow_mixed: false,
 };
 
 /// The driver lock: sequential code needs no more.
