@@ -137,6 +137,7 @@ impl DeviceMemory<Seq> for ScriptMm {
     }
     fn zone_device_folio_init(&self, pfn: u64, order: u8, data: u64) {
         assert!(self.frames.device(pfn).is_some(), "{pfn:#x} is system memory");
+        assert!(pfn.is_multiple_of(1 << order), "a folio of order {order} cannot begin at {pfn:#x}");
         self.frames.insert(pfn, order, data);
     }
 

@@ -5,7 +5,7 @@ use super::{END, START, counted};
 use model::Errno;
 use model::gpusvm::{Ctx, ScanResult};
 use model::pagemap::MigrateDetails;
-use model::platform::{EventKind, Interconnect, Owner, PagemapId};
+use model::platform::{DevicePage, EventKind, Interconnect, Owner, PagemapId};
 use model::units::Bytes;
 
 /// The driver's: its own device pages stay where they are.
@@ -322,6 +322,16 @@ fn a_scan_says_where_the_pages_are() {
         assert_eq!(m.places(START, END), before, "looking moves nothing");
         m.assert_settled();
     }
+}
+
+#[test]
+fn a_scan_tells_two_others_apart() {
+    let (m, range) = machine();
+    to(&m, PEER, START, START + 8 * K4);
+    let (third, its) = (DevicePage { pagemap: PagemapId(2), owner: OWNER }, 7 << 40);
+    m.w.mm.frames.add_pagemap(its, 8, third);
+    m.w.mm.populate(START + 8 * K4, END, its, 0);
+    assert_eq!(scan(&m, range), ScanResult::MixedDevice);
 }
 
 #[test]

@@ -259,6 +259,8 @@ fn step_8_pages_of_a_peer_come_over_the_link_in_runs_of_their_own() {
         ]
     );
     assert_eq!(log.iter().filter(|line| line.starts_with("device_map")).count(), 4);
+    let first = |what: &str| log.iter().position(|line| line.starts_with(what)).unwrap();
+    assert!(first("dma_unmap") < first("device_map"), "a run is over before the next begins");
     assert!(m.peer_gpu.blocks().is_empty(), "the peer has its memory back");
     m.assert_settled();
 }
@@ -356,12 +358,12 @@ fn a_huge_page_moves_as_one() {
 #[test]
 fn a_huge_page_is_not_asked_for_where_it_would_not_come_to_lie_aligned() {
     let m = Machine::new(1024);
-    // Takes the first frame, so that the next block of 256 pages lies in the middle of a huge frame.
-    m.populated(START - K4, START);
-    m.populate_mm(START - K4, START).unwrap();
-    m.w.mm.map(START, START + M2, RW);
-    m.w.mm.populate(START, START + M2, 0x6000, 0);
-    assert_eq!(m.populate_mm(START, START + M2 / 2), Ok(()));
-    assert_eq!(m.content(START + 17 * K4), 0x6000 + 17);
+    // Four megabytes whose second quarter begins a huge page: in the block, that quarter begins at frame 256.
+    let start = START + M2 / 2;
+    m.w.mm.map(start, start + 2 * M2, RW);
+    m.w.mm.populate(START + M2, START + 2 * M2, 0x6000, 9);
+    assert_eq!(m.populate_mm(start, start + 2 * M2), Ok(()));
+    assert_eq!(m.w.mm.frames.folio(VRAM + 256).unwrap().order, 0);
+    assert_eq!(m.content(START + M2 + 17 * K4), 0x6000 + 17);
     m.assert_settled();
 }
