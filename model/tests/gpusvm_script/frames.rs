@@ -32,6 +32,8 @@ struct State {
     /// Free system frames that `alloc_folio` may still give; None: any number.
     room: Option<u64>,
     next: u64,
+    /// Frames that `alloc_folio` leaves out after each.
+    gap: u64,
     on_free: Option<OnFolio>,
     on_split: Option<OnSplit>,
 }
@@ -173,6 +175,10 @@ impl Frames {
         }
     }
 
+    /// From now on no two new system pages are neighbours.
+    pub(crate) fn scatter(&self) {
+        self.0.borrow_mut().gap = 1;
+    }
     pub(crate) fn limit_room(&self, pages: u64) {
         self.0.borrow_mut().room = Some(pages);
     }
@@ -188,7 +194,7 @@ impl Frames {
                 *room = room.checked_sub(pages).ok_or(Errno::ENOMEM)?;
             }
             let pfn = (NEW + state.next).next_multiple_of(pages);
-            state.next = pfn + pages - NEW;
+            state.next = pfn + pages + state.gap - NEW;
             pfn
         };
         self.insert(pfn, order, 0);

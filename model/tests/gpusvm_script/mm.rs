@@ -126,12 +126,14 @@ impl ScriptMm {
         let ok = self.notify(event);
         if ok {
             let gone = event.bytes.start >> PAGE_SHIFT..event.bytes.end >> PAGE_SHIFT;
-            let dropped: Vec<_> = {
+            let dropped = {
                 let mut state = self.state.borrow_mut();
-                let dropped = state.pages.extract_if(gone, |_, _| true).collect();
+                let (dropped, kept) = std::mem::take(&mut state.pages).into_iter().partition(|(p, _)| gone.contains(p));
+                state.pages = kept;
+                let dropped: BTreeMap<_, _> = dropped;
                 dropped
             };
-            for (_, page) in dropped {
+            for page in dropped.values() {
                 self.frames.put_page(page.pfn);
             }
         }

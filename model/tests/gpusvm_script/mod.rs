@@ -12,13 +12,11 @@ mod device;
 mod frames;
 mod gpu;
 mod kernel;
-mod machine;
 mod mm;
 
 pub(crate) use frames::Frames;
 pub(crate) use gpu::ScriptGpu;
 pub(crate) use kernel::Seq;
-pub(crate) use machine::{Machine, OWN, OWNER, PEER, VRAM};
 pub(crate) use mm::ScriptMm;
 
 use model::Errno;

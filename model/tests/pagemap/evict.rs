@@ -1,6 +1,7 @@
 //! Eviction of a buffer object (spec drm-gpusvm 18, end).
 
 use super::gpusvm_script::*;
+use super::machine::*;
 use super::{END, START, counted};
 use model::Errno;
 use model::pagemap::is_migrated;

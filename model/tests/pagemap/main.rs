@@ -9,6 +9,7 @@
 mod gpusvm_script;
 
 mod evict;
+mod machine;
 mod ranges;
 mod to_device;
 mod to_ram;

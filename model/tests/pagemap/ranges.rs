@@ -1,6 +1,7 @@
 //! Device pages in ranges: get_pages, range_evict, scan_mm, check_pages (spec drm-gpusvm 7, 9, 13, 14).
 
 use super::gpusvm_script::*;
+use super::machine::*;
 use super::{END, START, counted};
 use model::Errno;
 use model::gpusvm::{Ctx, ScanResult};
@@ -301,16 +302,17 @@ fn scan(m: &Machine, range: R) -> ScanResult {
 
 #[test]
 fn a_scan_says_where_the_pages_are() {
-    let half = START + 8 * K4;
-    let quarter = START + 4 * K4;
-    let cases: [(&[(PagemapId, u64, u64)], ScanResult); 7] = [
+    const HALF: u64 = START + 8 * K4;
+    const QUARTER: u64 = START + 4 * K4;
+    type Moves = &'static [(PagemapId, u64, u64)];
+    let cases: [(Moves, ScanResult); 7] = [
         (&[], ScanResult::System),
         (&[(OWN, START, END)], ScanResult::Equal),
         (&[(PEER, START, END)], ScanResult::Other),
-        (&[(OWN, START, half)], ScanResult::Mixed),
-        (&[(PEER, half, END)], ScanResult::Mixed),
-        (&[(OWN, START, half), (PEER, half, END)], ScanResult::MixedDevice),
-        (&[(OWN, START, quarter), (PEER, quarter, half)], ScanResult::Mixed),
+        (&[(OWN, START, HALF)], ScanResult::Mixed),
+        (&[(PEER, HALF, END)], ScanResult::Mixed),
+        (&[(OWN, START, HALF), (PEER, HALF, END)], ScanResult::MixedDevice),
+        (&[(OWN, START, QUARTER), (PEER, QUARTER, HALF)], ScanResult::Mixed),
     ];
     for (moves, says) in cases {
         let (m, range) = machine();

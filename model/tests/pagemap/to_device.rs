@@ -1,6 +1,7 @@
 //! migrate_to_devmem (spec drm-gpusvm 17): the numbers in the names are its steps.
 
 use super::gpusvm_script::*;
+use super::machine::*;
 use super::{END, START, counted};
 use model::Errno;
 use model::pagemap::MigrateDetails;

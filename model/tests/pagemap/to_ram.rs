@@ -1,6 +1,7 @@
 //! The CPU fault on a device page (spec drm-gpusvm 18, 19): the numbers in the names are its steps.
 
 use super::gpusvm_script::*;
+use super::machine::*;
 use super::{END, START, counted};
 use model::Errno;
 use model::pagemap::{MigrateDetails, is_migrated};
@@ -238,6 +239,15 @@ fn step_6_memory_that_runs_out_in_the_middle_leaves_all_where_they_are() {
     m.w.mm.frames.limit_room(9);
     assert_eq!(m.w.mm.cpu_read(START), Err(Errno::ENOMEM));
     assert_still_there(&m);
+}
+
+#[test]
+fn step_7_neighbours_are_copied_as_one_only_where_they_are_neighbours_on_both_sides() {
+    let m = machine();
+    m.w.mm.frames.scatter();
+    assert_eq!(m.w.mm.cpu_read(START), Ok(1));
+    assert_eq!(m.contents(START, END), counted());
+    m.assert_no_devmem();
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The scripted world with two GPUs that have memory, and a pagemap for each.
 
-use super::{K4, RW, Script, ScriptGpu, Seq, World, shared};
+use super::gpusvm_script::{K4, RW, Script, ScriptGpu, Seq, World, shared};
 use model::Errno;
 use model::pagemap::{MigrateDetails, Pagemap};
 use model::platform::*;
