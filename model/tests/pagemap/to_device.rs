@@ -357,6 +357,17 @@ fn a_huge_page_moves_as_one() {
 }
 
 #[test]
+fn a_huge_page_that_cannot_be_copied_stays_and_its_destination_goes_back_as_one() {
+    let m = Machine::new(512);
+    m.w.mm.map(START, START + M2, RW);
+    m.w.mm.populate(START, START + M2, 0x6000, 9);
+    m.w.gpu.fail_copy(Errno::ENODEV);
+    assert_eq!(m.populate_mm(START, START + M2), Err(Errno::ENODEV));
+    assert_eq!(m.content(START + 17 * K4), 0x6000 + 17);
+    m.assert_no_devmem();
+}
+
+#[test]
 fn a_huge_page_is_not_asked_for_where_it_would_not_come_to_lie_aligned() {
     let m = Machine::new(1024);
     // Four megabytes whose second quarter begins a huge page: in the block, that quarter begins at frame 256.

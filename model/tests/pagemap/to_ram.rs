@@ -307,3 +307,15 @@ fn a_huge_folio_comes_back_in_pieces_when_memory_is_fragmented() {
     assert_eq!(m.content(START + 511 * K4), 0x6000 + 511);
     m.assert_no_devmem();
 }
+
+#[test]
+fn a_huge_folio_that_cannot_be_copied_stays() {
+    let m = huge();
+    m.w.gpu.fail_copy(Errno::ENODEV);
+    assert_eq!(m.w.mm.cpu_read(START), Err(Errno::ENODEV));
+    assert_eq!(m.place(START), Some(OWN));
+    assert_eq!(m.content(START + 17 * K4), 0x6000 + 17);
+    m.assert_settled();
+    assert_eq!(m.w.mm.cpu_read(START), Ok(0x6000));
+    m.assert_no_devmem();
+}
