@@ -2,7 +2,7 @@
 //! once for every [`Lab`].
 
 use crate::lab::{Gate, Lab};
-use model::platform::Atomic;
+use model::platform::{self, Atomic};
 
 /// `struct completion`.
 pub struct Completion<L: Lab> {
@@ -56,6 +56,25 @@ impl<L: Lab> Completion<L> {
         }
         self.wait();
         true
+    }
+}
+
+/// What the driver knows of it.
+impl<L: Lab> platform::Completion for Completion<L> {
+    fn new(name: &'static str) -> Self {
+        Completion::new(name)
+    }
+    #[track_caller]
+    fn complete_all(&self) {
+        self.complete_all();
+    }
+    #[track_caller]
+    fn is_done(&self) -> bool {
+        self.is_done()
+    }
+    #[track_caller]
+    fn wait(&self) {
+        self.wait();
     }
 }
 

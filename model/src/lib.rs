@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`attr`] | `amdgpu_svm_attr.c`: the attribute tree, a pure data structure |
 //! | [`gpusvm`] | `drivers/gpu/drm/drm_gpusvm.c`: notifiers, ranges, pages |
+//! | [`pagemap`] | `drivers/gpu/drm/drm_pagemap.c`: a GPU's memory as memory of processes, migration to it and back |
 //! | [`amdgpu`] | `amdgpu_svm.c`, `amdgpu_svm_range.c`: the driver in its designs |
 //! | [`platform`] | what the kernel offers: locks, memory caches, workqueues, the mm, the GPU |
 #![no_std]
@@ -18,6 +19,7 @@ pub mod attr;
 pub mod errno;
 pub mod gpusvm;
 pub mod list;
+pub mod pagemap;
 pub mod platform;
 pub mod tree;
 pub mod units;

@@ -9,7 +9,6 @@ use model::platform::{EventKind, VmaFlags};
 use model::units::Bytes;
 
 const WINDOW: Bytes = Bytes::new(0, u64::MAX);
-const READ_ONLY: Ctx = Ctx { read_only: true, check_pages_threshold: 0, devmem_possible: false, devmem_only: false };
 
 #[test]
 fn a_new_range_registers_its_notifier_before_mmap_lock_and_links_under_the_notifier_lock() {

@@ -7,7 +7,6 @@ use model::Errno;
 use model::gpusvm::{Ctx, HMM_TIMEOUT_MS};
 use model::platform::{DmaDirection, EventKind, MmuEvent, Plant};
 
-const READ_ONLY: Ctx = Ctx { read_only: true, check_pages_threshold: 0, devmem_possible: false, devmem_only: false };
 /// A chunk above a page and below a huge page.
 const RANGE: (u64, u64) = (0x200000, 0x210000);
 

@@ -9,7 +9,9 @@ use model::Errno;
 use model::amdgpu::uapi::{AMDGPU_SVM_OP_GET_ATTR, AMDGPU_SVM_OP_SET_ATTR};
 use model::amdgpu::{Design, IoctlArgs, Svm, SvmConfig, UserAttrs};
 use model::attr::UapiAttr;
-use model::platform::{ClientId, EventKind, MmuEvent};
+use model::gpusvm::{self, ChunkSizes, Ctx, DriverLocked, GpuSvm};
+use model::pagemap::{MigrateDetails, Pagemap};
+use model::platform::{ClientId, EventKind, Mm, MmuEvent, VramBlock};
 use model::units::Bytes;
 use stub::{Stub, StubGpu, StubMm};
 
@@ -54,10 +56,39 @@ fn drive(design: Design, start: u64, size: u64) -> Result<(), Errno> {
     fault
 }
 
+/// Device memory, which no design uses on every path yet.
+fn drive_devmem(start: u64, size: u64) -> Result<(), Errno> {
+    let config = gpusvm::Config {
+        name: "portcheck",
+        mm_start: 0,
+        mm_range: 1 << 47,
+        notifier_size: 512 << 20,
+        chunk_sizes: ChunkSizes::DEFAULT,
+        client: ClientId(0),
+    };
+    let svm = GpuSvm::<Stub, ()>::new(config, StubMm, StubGpu)?;
+    let (locked, ctx, window) = (DriverLocked::by(&()), Ctx::default(), Bytes::new(0, 1 << 47));
+    let range = svm.find_or_insert(locked, start, window, &ctx, || ())?;
+    svm.get_pages(locked, range, &ctx)?;
+    svm.range_evict(locked, range)?;
+    let _ = svm.scan_mm(locked, range, ctx.owner, None);
+    svm.fini(locked);
+
+    let pagemap = Pagemap::<Stub>::new(StubGpu, ClientId(0))?;
+    pagemap.populate_mm(&StubMm, Bytes::new(start, start + size), &MigrateDetails::default())?;
+    pagemap.migrate_to_ram(&StubMm, &StubMm.mmap_read_lock(), start, 0)?;
+    pagemap.evict(VramBlock { pfn: 1 << 40, pages: 1 })?;
+    pagemap.folio_split(0, 2);
+    pagemap.folio_free(0);
+    pagemap.fini();
+    Ok(())
+}
+
 /// Every entry point of the driver, so that none is left out of the link. 0 or a positive errno.
 #[allow(unsafe_code)] // the one symbol that C would call
 #[unsafe(no_mangle)]
 pub extern "C" fn svmlab_portcheck(design: u32, start: u64, size: u64) -> i32 {
     let design = if design == 0 { Design::PocV1 } else { Design::Hardened };
-    drive(design, start, size).map_or_else(|errno| errno as i32, |()| 0)
+    let driven = drive(design, start, size).and_then(|()| drive_devmem(start, size));
+    driven.map_or_else(|errno| errno as i32, |()| 0)
 }

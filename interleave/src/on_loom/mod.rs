@@ -104,6 +104,7 @@ impl Kernel for Loom {
     type WorkQueue = WorkQueue;
     type Work = Work;
     type DelayedWork = DelayedWork;
+    type Completion = crate::sync::Completion<Loom>;
     type NoReclaim = ();
 
     /// Never fails; allocation failure is explored by the controlled scheduler.

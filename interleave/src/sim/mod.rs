@@ -53,6 +53,7 @@ impl Kernel for Sim {
     type WorkQueue = SimWorkQueue;
     type Work = SimWork;
     type DelayedWork = SimDelayedWork;
+    type Completion = crate::sync::Completion<Sim>;
     type NoReclaim = SimNoReclaim;
 
     #[track_caller]

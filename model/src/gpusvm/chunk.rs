@@ -111,12 +111,12 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
             &bounds,
             ctx.check_pages_threshold,
             |block| ranges.first_overlap(&self.ranges, block.start, block.end - 1).is_none(),
-            |block| self.check_pages(mmap, notifier, block),
+            |block| self.check_pages(mmap, notifier, block, ctx.owner),
         )
     }
 
-    /// `drm_gpusvm_check_pages`: whether the CPU has every page of `bytes` (the zero page counts). Anything that goes
-    /// wrong, running out of memory or of time included, is a no.
+    /// `drm_gpusvm_check_pages`: whether the CPU has every page of `bytes`: in system memory, the zero page included, or
+    /// in device memory of `owner`. Anything that goes wrong, running out of memory or of time included, is a no.
     ///
     /// mmap_lock stays held for read while this waits for invalidations in `read_begin`, as in the kernel.
     fn check_pages(
@@ -124,6 +124,7 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
         mmap: &<P::Mm as Mm<P::Kernel>>::ReadGuard<'_>,
         notifier: NotifierHandle<P, R>,
         bytes: Bytes,
+        owner: Owner,
     ) -> bool {
         let deadline = P::Kernel::now_ms() + HMM_TIMEOUT_MS;
         let npages = (bytes.len() >> PAGE_SHIFT) as usize;
@@ -131,26 +132,11 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
             return false;
         };
         let sub = self.notifier(notifier).sub();
-        let mut seq = self.mm.read_begin(sub);
-        loop {
-            match self.mm.hmm_range_fault(
-                mmap,
-                &HmmRange {
-                    notifier: sub,
-                    notifier_seq: seq,
-                    start: bytes.start,
-                    request: HmmRequest::Snapshot,
-                    owner: Owner::NONE,
-                },
-                &mut pfns,
-            ) {
-                Ok(()) => break,
-                Err(Errno::EBUSY) if P::Kernel::now_ms() <= deadline => {
-                    P::Kernel::retry_point("check_pages: hmm_range_fault says EBUSY");
-                    seq = self.mm.read_begin(sub);
-                }
-                Err(_) => return false,
-            }
+        let seq = self.mm.read_begin(sub);
+        let range =
+            HmmRange { notifier: sub, notifier_seq: seq, start: bytes.start, request: HmmRequest::Snapshot, owner };
+        if self.snapshot(mmap, range, &mut pfns, deadline).is_err() {
+            return false;
         }
         let mut i = 0;
         while i < npages {
@@ -161,5 +147,29 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
             i += 1 << pfn_order(&pfns[i], i, npages);
         }
         true
+    }
+
+    /// A walk until no invalidation collides with it, or `deadline` (milliseconds) has passed; `range` says what the first
+    /// attempt is checked against. Returns the sequence number of the attempt that worked out.
+    ///
+    /// # Errors
+    /// `EBUSY` (out of time), and what `hmm_range_fault` says.
+    pub(super) fn snapshot(
+        &self,
+        mmap: &<P::Mm as Mm<P::Kernel>>::ReadGuard<'_>,
+        mut range: HmmRange<<P::Mm as Mm<P::Kernel>>::Sub>,
+        pfns: &mut [HmmPfn],
+        deadline: u64,
+    ) -> Result<u64, Errno> {
+        loop {
+            match self.mm.hmm_range_fault(mmap, &range, pfns) {
+                Ok(()) => return Ok(range.notifier_seq),
+                Err(Errno::EBUSY) if P::Kernel::now_ms() <= deadline => {
+                    P::Kernel::retry_point("a look at the pages: hmm_range_fault says EBUSY");
+                    range.notifier_seq = self.mm.read_begin(range.notifier);
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 }

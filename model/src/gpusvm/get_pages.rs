@@ -9,9 +9,10 @@ use super::pages::{DmaEntry, pfn_order};
 use super::{Ctx, DriverLocked, GpuSvm, HMM_TIMEOUT_MS, NotifierHeld, RangeFlags, RangeHandle};
 use crate::Errno;
 use crate::note;
+use crate::pagemap::same_zdd;
 use crate::platform::{
-    DmaDirection, Gpu, HmmPfn, HmmRange, HmmRequest, Interconnect, KArray, Kernel, Mm, Owner, Plain, Plant, Platform,
-    Shared,
+    DeviceMemory, DevicePage, DmaAddr, DmaDirection, Gpu, HmmPfn, HmmRange, HmmRequest, Interconnect, KArray, Kernel,
+    Mm, PagemapId, Plain, Plant, Platform, Shared, Vram,
 };
 
 /// How one pass ended.
@@ -20,6 +21,15 @@ enum Pass {
     Mapped(u64),
     /// Start over, and why.
     Again(&'static str),
+}
+
+/// What the page loop remembers of the device pages it met.
+#[derive(Default)]
+struct Seen {
+    /// The pagemap of all of them.
+    pagemap: Option<PagemapId>,
+    /// The word of the last one, in that pagemap.
+    word: Option<u64>,
 }
 
 /// What stays the same over all passes of one call.
@@ -40,9 +50,14 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
     /// writable: the right to write is the driver's to know. All or nothing: what it mapped before an error is
     /// unmapped. Two calls on one range at a time are not supported, hence the driver lock.
     ///
+    /// Device pages of `ctx.owner` are mapped where they are; all others come back to system memory first, which is
+    /// [`Pagemap::migrate_to_ram`](crate::pagemap::Pagemap::migrate_to_ram) in the middle of the walk.
+    ///
     /// # Errors
     /// `EBUSY` (invalidations got in the way for a second), `EFAULT` (`unmapped`, hole, no access, the process is gone,
-    /// DMA mapping failed, `ctx.devmem_only`), `EPERM` (a VMA of the range is not writable), `ENOMEM`.
+    /// mapping failed, a system page though `ctx.devmem_only`), `EPERM` (a VMA of the range is not writable), `ENOMEM`,
+    /// `EOPNOTSUPP` (device memory and system memory, or device memory of two migrations, and not `ctx.allow_mixed`; device
+    /// memory of two GPUs).
     pub fn get_pages(&self, _locked: DriverLocked<'_>, range: RangeHandle<P, R>, ctx: &Ctx) -> Result<(), Errno> {
         let (request, direction) = match ctx.read_only {
             true => (HmmRequest::Read, DmaDirection::ToDevice),
@@ -111,7 +126,7 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
                     notifier_seq: seq,
                     start: bytes.start,
                     request: call.request,
-                    owner: Owner::NONE,
+                    owner: call.ctx.owner,
                 },
                 pfns,
             );
@@ -186,22 +201,21 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
     ) -> Result<RangeFlags, Errno> {
         let npages = pfns.len();
         let (mut page, mut slot) = (0, 0);
+        let mut seen = Seen::default();
         while page < npages {
             let order = pfn_order(&pfns[page], page, npages);
-            // Device-private pages would be told apart here and go through the owner's `device_map`; every page below
-            // is a system page.
-            let mapped = match call.ctx.devmem_only {
-                true => Err(Errno::EFAULT),
-                false => self.gpu.dma_map(pfns[page].pfn, order, call.direction),
+            let mapped = match self.mm.device_page(pfns[page].pfn) {
+                Some(device) => self.map_device(range, call, &mut seen, device, page, pfns[page].pfn, order),
+                None => self.map_system(call, &seen, pfns[page].pfn, order),
             };
-            let addr = match mapped {
-                Ok(addr) => addr,
+            let (addr, proto) = match mapped {
+                Ok(mapped) => mapped,
                 Err(error) => {
                     self.undo_map(held, range, page);
                     return Err(error);
                 }
             };
-            let entry = DmaEntry { addr, order, proto: Interconnect::System, direction: call.direction };
+            let entry = DmaEntry { addr, order, proto, direction: call.direction };
             self.range(range).pages.dma_addr.with_mut(|array| {
                 if let Some(array) = array {
                     array[slot] = entry;
@@ -211,7 +225,53 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
             slot += 1;
             flags.has_dma_mapping = true;
         }
+        // M7
+        flags.has_devmem_pages |= seen.pagemap.is_some();
         Ok(flags)
+    }
+
+    /// M5 of a device page. Unless the caller allows a mixture, all pages must come from the first one's migration; device
+    /// pages of two GPUs never mix.
+    #[allow(clippy::too_many_arguments)] // the loop's state; called once
+    fn map_device(
+        &self,
+        range: RangeHandle<P, R>,
+        call: &Call<'_>,
+        seen: &mut Seen,
+        device: DevicePage,
+        page: usize,
+        pfn: u64,
+        order: u8,
+    ) -> Result<(DmaAddr, Interconnect), Errno> {
+        let word = self.mm.zone_device_data(pfn);
+        // Words of two pagemaps mean nothing to each other; those are told apart below, and with the same outcome.
+        let same = seen.word.is_some_and(|last| same_zdd(last, word));
+        if !call.ctx.allow_mixed && page > 0 && !same {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        seen.word = Some(word);
+        match seen.pagemap {
+            None => {
+                seen.pagemap = Some(device.pagemap);
+                // At once, so that the unmapping after an error knows it. (The kernel goes through the allocation for it,
+                // warns and says EAGAIN when that has none.)
+                self.range(range).pages.dpagemap.set(seen.pagemap);
+            }
+            Some(first) if first != device.pagemap => return Err(Errno::EOPNOTSUPP),
+            Some(_) => (),
+        }
+        self.gpu.device_map(pfn, order).map_err(|_| Errno::EFAULT)
+    }
+
+    /// M5 of a page of system memory.
+    fn map_system(&self, call: &Call<'_>, seen: &Seen, pfn: u64, order: u8) -> Result<(DmaAddr, Interconnect), Errno> {
+        if seen.pagemap.is_some() && !call.ctx.allow_mixed {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        if call.ctx.devmem_only {
+            return Err(Errno::EFAULT);
+        }
+        Ok((self.gpu.dma_map(pfn, order, call.direction)?, Interconnect::System))
     }
 
     /// The `UNMAP` label: the first `mapped` pages go. The flag is set for a moment, even over nothing, because the

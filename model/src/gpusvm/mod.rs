@@ -6,7 +6,7 @@
 //! ([`GpuSvm::find_or_insert`]), collects and DMA-maps its pages ([`GpuSvm::get_pages`]), and commits them to GPU page
 //! tables under the notifier lock, where [`GpuSvm::pages_valid`] says whether an invalidation got in between.
 //!
-//! Source: spec drm-gpusvm.md 1-12 and 15 (Linux 7.2). The steps and their numbers (R1.. and M1..) are the spec's.
+//! Source: spec drm-gpusvm.md 1-15 (Linux 7.2). The steps and their numbers (R1.. and M1..) are the spec's.
 //!
 //! | file | what |
 //! |---|---|
@@ -15,6 +15,8 @@
 //! | `find_or_insert` | lookup and creation of notifier and range |
 //! | [`pages`] | the DMA array: is it valid, walk it, unmap it, free it |
 //! | `get_pages` | `hmm_range_fault` plus DMA mapping, against concurrent invalidations |
+//! | `evict` | everything of a range back to system memory |
+//! | [`scan`] | where the pages of a range are |
 //! | [`range`](mod@range) | the range object: flags, references, iteration, removal |
 //! | [`notifier`] | the notifier object: windows, iteration, the invalidate wrapper |
 //!
@@ -39,32 +41,39 @@
 //! reclaim: the kernel tells lockdep so when an instance is created, and therefore the DMA array is allocated with
 //! NL dropped. `read_begin` and the removal of an interval notifier wait for running invalidations: never under NL.
 //!
+//! # Device memory
+//!
+//! Pages may be in the memory of a GPU ([`pagemap`](crate::pagemap) moves them). Nothing here moves them there; `get_pages`
+//! maps what is there if it is the driver's own ([`Ctx::owner`]) and otherwise has it brought back, [`GpuSvm::range_evict`]
+//! brings all back, and [`GpuSvm::scan_mm`] looks. A range maps the memory of one device at most, and without
+//! [`Ctx::allow_mixed`] one migration of it or none at all.
+//!
 //! # What is left out, and where it would go
 //!
-//! * Device memory (spec drm-gpusvm 16-19): the mm cannot name a device page yet. [`Interconnect`] is where a second
-//!   kind of mapping goes, the page loop of `get_pages` is where it is told apart; flags, `devmem_possible` and
-//!   `devmem_only` are here already.
 //! * IOVA reservation (`dma_iova_try_alloc` and linking): the platform maps mapping by mapping, so pages always take
 //!   the `dma_map_page` path, which is the kernel's own fallback when no IOMMU is there. With it steps R8 and M6, and
 //!   the unlinking in the unmap path, have nothing to do.
 //! * Pages-only mode (no mm): nobody here uses it.
 
 pub mod chunk;
+mod evict;
 mod find_or_insert;
 mod get_pages;
 pub mod locks;
 pub mod notifier;
 pub mod pages;
 pub mod range;
+pub mod scan;
 
 pub use chunk::ChunkSizes;
 pub use locks::{DriverLocked, NotifierHeld, NotifierRead, NotifierWrite, TreeAccess};
 pub use notifier::{Notifier, NotifierHandle};
 pub use pages::DmaEntry;
 pub use range::{Range, RangeFlags, RangeHandle};
+pub use scan::ScanResult;
 
 use crate::Errno;
-use crate::platform::{Cache, ClientId, KCache, KRwSem, Kernel, Mm, Plain, Platform, RwSem};
+use crate::platform::{Cache, ClientId, KCache, KRwSem, Kernel, Mm, Owner, Plain, Platform, RwSem};
 use crate::tree::IntervalTree;
 use crate::units::Bytes;
 
@@ -105,6 +114,14 @@ pub struct Ctx {
     pub devmem_possible: bool,
     /// System pages are refused with `EFAULT`.
     pub devmem_only: bool,
+    /// `device_private_page_owner`: device pages of this owner are mapped where they are; those of others are first
+    /// brought back to system memory. [`Owner::NONE`]: all are.
+    pub owner: Owner,
+    /// For how many milliseconds memory that goes to the device may not be taken back by the CPU. Nothing here looks at
+    /// it; the driver hands it on to [`Pagemap`](crate::pagemap::Pagemap).
+    pub timeslice_ms: u64,
+    /// A mapping may be part device, part system memory, and lie in several allocations of one device.
+    pub allow_mixed: bool,
 }
 
 /// One instance (`struct drm_gpusvm`), embedded in the driver's own. `R` is what the driver adds to each range.

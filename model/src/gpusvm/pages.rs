@@ -10,7 +10,7 @@ use super::{GpuSvm, NotifierHeld, NotifierWrite, RangeFlags, RangeHandle};
 use crate::Errno;
 use crate::note;
 use crate::platform::{
-    DmaAddr, DmaDirection, Gpu, HmmPfn, Interconnect, KArray, KPlain, KShared, Plain, Platform, Shared, Vram,
+    DmaAddr, DmaDirection, Gpu, HmmPfn, Interconnect, KArray, KPlain, KShared, PagemapId, Plain, Platform, Shared, Vram,
 };
 
 /// `struct drm_gpusvm_pages`.
@@ -18,6 +18,9 @@ pub(super) struct Pages<P: Platform> {
     /// One entry per *mapping* (not per page), in address order; as many slots as pages, and what lies behind the last
     /// mapping is unused. None until `get_pages` needs it. Replaced under the driver lock; contents under NL.
     pub(super) dma_addr: KPlain<P, Option<KArray<P, DmaEntry>>>,
+    /// Whose memory the device pages of the mapping are in (the kernel's reference to the `drm_pagemap`, at most one): set
+    /// with the first of them, gone with the mapping. NL.
+    pub(super) dpagemap: KPlain<P, Option<PagemapId>>,
     /// Driver lock.
     pub(super) notifier_seq: KPlain<P, u64>,
     /// NL; also lockless as a hint.
@@ -61,6 +64,12 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
     pub fn pages_valid(&self, _held: NotifierHeld<'_>, range: RangeHandle<P, R>) -> bool {
         let flags = self.range(range).pages.flags.read_once();
         flags.has_devmem_pages || flags.has_dma_mapping
+    }
+
+    /// `pages.dpagemap`: whose memory the device pages are in that the range maps, one pagemap at most. None when it maps none.
+    #[track_caller]
+    pub fn pages_pagemap(&self, _held: NotifierHeld<'_>, range: RangeHandle<P, R>) -> Option<PagemapId> {
+        self.range(range).pages.dpagemap.get()
     }
 
     /// `drm_gpusvm_pages_valid_unlocked`, the shortcut at the top of `get_pages`. A DMA array that is not valid is
@@ -145,6 +154,7 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
         // Both flags in one store: who reads the word without the lock never sees half of it.
         let cleared = RangeFlags { has_devmem_pages: false, has_dma_mapping: false, ..flags };
         self.range(range).pages.flags.write_once(cleared);
+        self.range(range).pages.dpagemap.set(None);
         note!(P::Kernel, "unmap_pages: range {} is not DMA mapped any more", self.range(range).bytes());
     }
 

@@ -39,6 +39,7 @@ impl<P: Platform, R: 'static> Range<P, R> {
             link: KPlain::<P, _>::new(TreeLink::default()),
             pages: Pages {
                 dma_addr: KPlain::<P, _>::new(None),
+                dpagemap: KPlain::<P, _>::new(None),
                 notifier_seq: KPlain::<P, _>::new(LONG_MAX),
                 flags: KShared::<P, _>::new("range.flags", flags),
             },

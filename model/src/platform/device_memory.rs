@@ -14,7 +14,7 @@ pub struct PagemapId(pub u32);
 
 /// What hmm and migrate_vma compare to tell one's own device pages from others' (`pgmap->owner`). GPUs with a fast
 /// link between them may share one.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Owner(pub u64);
 
 impl Owner {

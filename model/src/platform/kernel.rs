@@ -33,6 +33,8 @@ pub trait Kernel: Sized + 'static {
     type Work: Work;
     /// `struct delayed_work`.
     type DelayedWork: DelayedWork;
+    /// `struct completion`.
+    type Completion: Completion;
     /// RAII for `memalloc_noreclaim_save`/`restore`.
     type NoReclaim;
 
@@ -355,4 +357,19 @@ pub trait DelayedWork {
     /// `cancel_delayed_work_sync`. Sleeps.
     #[track_caller]
     fn cancel_sync(&self) -> bool;
+}
+
+/// Something that happens once and stays so.
+pub trait Completion: Sized + 'static {
+    /// `init_completion`. `name` is for timelines and for who waits on it.
+    fn new(name: &'static str) -> Self;
+    /// `complete_all`: lets all waiters go, now and later. Callable from any context.
+    #[track_caller]
+    fn complete_all(&self);
+    /// `completion_done`. Callable from any context.
+    #[track_caller]
+    fn is_done(&self) -> bool;
+    /// `wait_for_completion`. Sleeps.
+    #[track_caller]
+    fn wait(&self);
 }

@@ -52,4 +52,6 @@ pub type KPlain<P, T> = <<P as Platform>::Kernel as Kernel>::Plain<T>;
 /// See [`KMutex`].
 pub type KCache<P, T> = <<P as Platform>::Kernel as Kernel>::Cache<T>;
 /// See [`KMutex`].
+pub type KCompletion<P> = <<P as Platform>::Kernel as Kernel>::Completion;
+/// See [`KMutex`].
 pub type KArray<P, T> = <<P as Platform>::Kernel as Kernel>::Array<T>;

@@ -95,6 +95,7 @@ impl Kernel for Probe {
     type WorkQueue = ProbeQueue;
     type Work = <Sim as Kernel>::Work;
     type DelayedWork = <Sim as Kernel>::DelayedWork;
+    type Completion = <Sim as Kernel>::Completion;
     type NoReclaim = <Sim as Kernel>::NoReclaim;
 
     fn alloc_array<T: Copy + 'static>(len: usize, fill: T) -> Result<Self::Array<T>, Errno> {

@@ -35,6 +35,7 @@ impl Kernel for Seq {
     type WorkQueue = Never;
     type Work = Never;
     type DelayedWork = Never;
+    type Completion = Done;
     type NoReclaim = ();
 
     fn alloc_array<T: Copy + 'static>(len: usize, fill: T) -> Result<Vec<T>, Errno> {
@@ -255,6 +256,27 @@ impl<T> Plain<T> for Field<T> {
             assert!(holds("notifier_lock"), "a tree of ranges changes without the notifier lock");
         }
         f(&mut self.0.borrow_mut())
+    }
+}
+
+/// A completion.
+pub(crate) struct Done {
+    name: &'static str,
+    done: Cell<bool>,
+}
+impl Completion for Done {
+    fn new(name: &'static str) -> Self {
+        Done { name, done: Cell::new(false) }
+    }
+    fn complete_all(&self) {
+        assert!(!self.done.replace(true), "{} is completed twice", self.name);
+        log(format!("complete {}", self.name));
+    }
+    fn is_done(&self) -> bool {
+        self.done.get()
+    }
+    fn wait(&self) {
+        assert!(self.done.get(), "one thread would wait for itself");
     }
 }
 
