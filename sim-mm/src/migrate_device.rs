@@ -11,11 +11,11 @@
 //! | `migrate_device_pfns` | a CLEAR for each entry | page -> migration entry |
 //! | `migrate_device_pages`, `_finalize` | none | migration entry -> new page, or old page |
 
-use crate::collect::{migrate_event, runs};
+use crate::collect::migrate_event;
 use crate::device::{Folio, is_device_pfn};
-use crate::memory::{BLOCK_ORDER, BLOCK_PAGES, HUGE_ZERO_PFN, Memory, is_zero_pfn};
+use crate::memory::{BLOCK_PAGES, HUGE_ZERO_PFN, Memory, is_zero_pfn};
 use crate::migrate::FOLIO_LOCK;
-use crate::pagetable::{Pte, block_of};
+use crate::pagetable::Pte;
 use crate::rmap::Moves;
 use crate::space::{AddressSpace, Inner, prot_of};
 use interleave::lab::{Hold, Lab, Span, Visible};
@@ -175,7 +175,7 @@ impl<L: Lab> Inner<L> {
                 }
                 let whole = MigratePfn { compound: false, ..src[at] };
                 for (offset, slot) in (0..).zip(&mut src[at..at + count]) {
-                    *slot = MigratePfn { pfn: whole.pfn + offset, ..whole };
+                    *slot = MigratePfn { pfn: if whole.valid { whole.pfn + offset } else { 0 }, ..whole };
                 }
                 continue;
             } else if !src[at].compound && dst[at].compound {
