@@ -4,7 +4,7 @@ use crate::interval::SubId;
 use crate::space::{AddressSpace, MmapRead};
 use interleave::lab::{Lab, Span};
 use model::Errno;
-use model::platform::{DeviceMemory, HmmPfn, HmmRange, Mm, NotifierEntry, RwSem, Shared, Vma};
+use model::platform::{HmmPfn, HmmRange, Mm, NotifierEntry, RwSem, Shared, Vma};
 use model::units::Bytes;
 
 impl<L: Lab> Mm<L> for AddressSpace<L> {
@@ -103,7 +103,7 @@ impl<L: Lab> Mm<L> for AddressSpace<L> {
     #[track_caller]
     fn hmm_range_fault(
         &self,
-        _held: &Self::ReadGuard<'_>,
+        held: &Self::ReadGuard<'_>,
         range: &HmmRange<SubId>,
         pfns: &mut [HmmPfn],
     ) -> Result<(), Errno> {
@@ -111,8 +111,6 @@ impl<L: Lab> Mm<L> for AddressSpace<L> {
             costs.hmm_calls += 1;
             costs.hmm_pages += pfns.len() as u64;
         });
-        self.inner.hmm_range_fault(range, pfns)
+        self.inner.hmm_range_fault(held, range, pfns)
     }
 }
-
-impl<L: Lab> DeviceMemory<L> for AddressSpace<L> {}

@@ -17,6 +17,7 @@
 //! What stands between two scheduling points happens at once; no `RefCell` borrow may live across one.
 
 use crate::costs::{MmCosts, Tally};
+use crate::device::{AsyncPutFn, DeviceFaultFn};
 use crate::interval::{InvalidateFn, ReturnedFn, Subscriptions, event};
 use crate::memory::Memory;
 use crate::pagetable::{Gather, PageTable, Prot, block_of};
@@ -80,6 +81,10 @@ pub(crate) struct Inner<L: Lab> {
     pub(crate) unstable: Cell<bool>,
     /// Shared with the subscriptions, which see the events.
     pub(crate) costs: Rc<Tally>,
+    /// `migrate_to_ram` of the pagemaps, for faults in this address space.
+    pub(crate) device_fault: RefCell<Option<DeviceFaultFn<L>>>,
+    /// `schedule_work(&mm->async_put_work)`.
+    pub(crate) async_put: RefCell<Option<AsyncPutFn>>,
 }
 
 impl<L: Lab> Clone for AddressSpace<L> {
@@ -109,6 +114,8 @@ pub struct Sigsegv {
     pub addr: u64,
     /// Whether it was a store.
     pub write: bool,
+    /// Whether it is SIGBUS: the page is in device memory and cannot be brought back.
+    pub bus: bool,
 }
 
 impl<L: Lab> AddressSpace<L> {
@@ -119,7 +126,7 @@ impl<L: Lab> AddressSpace<L> {
     /// `ENOMEM` from the locks.
     pub fn new(memory: &Memory<L>, id: u32, options: Options) -> Result<Self, Errno> {
         let costs = Rc::new(Tally::default());
-        Ok(AddressSpace {
+        let space = AddressSpace {
             inner: Rc::new(Inner {
                 id,
                 options,
@@ -139,8 +146,12 @@ impl<L: Lab> AddressSpace<L> {
                 freed_at: Cell::new(None),
                 unstable: Cell::new(false),
                 costs,
+                device_fault: RefCell::default(),
+                async_put: RefCell::default(),
             }),
-        })
+        };
+        memory.register(id, &space.inner);
+        Ok(space)
     }
 
     /// The id given at creation.
@@ -170,10 +181,13 @@ impl<L: Lab> AddressSpace<L> {
         self.inner.notifiers.on_callback_returned(call);
     }
 
-    /// Drops dispatcher and observer, which usually own handles of this address space: a world that is taken down calls
+    /// Drops dispatcher and observer and all other hooks, those of the [`Memory`] too, which usually own handles of this address space: a world that is taken down calls
     /// this to let the memory go.
     pub fn clear_hooks(&self) {
         self.inner.notifiers.clear_hooks();
+        // Dropped after the borrows: a hook may own the last handle of something large.
+        let _old = (self.inner.device_fault.take(), self.inner.async_put.take());
+        self.inner.memory.clear_hooks();
     }
 
     /// The struct must not be freed.
