@@ -23,6 +23,7 @@
 //!
 //! Not modelled: fork, mremap, swap, khugepaged, userfaultfd, device-private memory, shared and file mappings.
 
+mod device;
 mod fault;
 mod hmm;
 mod interval;
@@ -38,7 +39,8 @@ mod peek;
 mod space;
 mod vma;
 
+pub use device::device_pfn;
 pub use interval::{InvalidateFn, ReturnedFn, SubId, SubState, SubView, UNINITIALISED_OWNER};
-pub use memory::{BLOCK_ORDER, BLOCK_PAGES, HUGE_ZERO_PFN, Memory, POISON, ZERO_PFN, is_zero_pfn};
+pub use memory::{BLOCK_ORDER, BLOCK_PAGES, HUGE_ZERO_PFN, Memory, POISON, Word, ZERO_PFN, is_zero_pfn};
 pub use pagetable::{Entry, Prot, Pte};
 pub use space::{AddressSpace, MmapRead, Options, Sigsegv, TASK_SIZE};

@@ -4,7 +4,7 @@ use crate::interval::SubId;
 use crate::space::{AddressSpace, MmapRead};
 use interleave::lab::{Lab, Span};
 use model::Errno;
-use model::platform::{DeviceMemory, HmmPfn, HmmRange, Mm, NotifierEntry, RwSem, Shared, Vma};
+use model::platform::{HmmPfn, HmmRange, Mm, NotifierEntry, RwSem, Shared, Vma};
 use model::units::Bytes;
 
 impl<L: Lab> Mm<L> for AddressSpace<L> {
@@ -104,5 +104,3 @@ impl<L: Lab> Mm<L> for AddressSpace<L> {
         self.inner.hmm_range_fault(range, pfns)
     }
 }
-
-impl<L: Lab> DeviceMemory<L> for AddressSpace<L> {}

@@ -42,7 +42,7 @@ pub(crate) fn machine(pages: u64) -> Machine {
 }
 
 pub(crate) fn gpu(memory: &Memory<Sim>, kfd: &Kfd<Sim>, name: &'static str, domain: u8) -> Gpu {
-    GpuVm::new(GpuConfig { name, domain, properties: properties::GFX1100 }, memory, kfd).expect("a GPU")
+    GpuVm::new(GpuConfig::new(name, domain, properties::GFX1100), memory, kfd).expect("a GPU")
 }
 
 pub(crate) fn bytes(page: u64, pages: u64) -> Bytes {
