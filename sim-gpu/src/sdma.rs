@@ -8,7 +8,7 @@
 //! Queueing a job is one, on the work item ([`WorkFunc::CopyEngine`]), whose start takes up all that is queued; so the
 //! item orders the queue and no further object is needed. A contiguous piece of a copy is two on "memory": reading the
 //! source, writing the destination. An update is those that it would be at once. The fence is one, and so is waiting for
-//! it. Nothing is left over when no job is queued.
+//! it. Nothing is left over when no job is queued. Before the actors start a job is done when it is queued.
 //!
 //! # What a copy must not reach
 //! A frame leads the life that it led when the copy was queued, or it is a violation of I1.
@@ -90,6 +90,9 @@ impl<L: Lab> Engine<L> {
         // In the step of the queueing.
         self.jobs.borrow_mut().insert(fence.0, Rc::clone(&queued));
         self.ring.borrow_mut().push(queued);
+        if L::stamp() == Stamp::default() {
+            self.work.flush();
+        }
     }
 
     #[track_caller]

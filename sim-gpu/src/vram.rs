@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn victims_come_by_age_and_not_twice_at_a_time() {
         let mut manager = Manager::default();
-        [1, 1, 1].map(|pages| manager.allocate(pages, 3));
+        assert_eq!([1, 1, 1].map(|pages| manager.allocate(pages, 3)), [Some(0), Some(1), Some(2)]);
         manager.objects.remove(&0);
         manager.allocate(1, 3);
         assert_eq!(manager.victim(0), Some((1, 1, 2)), "page 0 was given out again, last of all");
