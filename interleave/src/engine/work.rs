@@ -107,6 +107,8 @@ impl Item {
         match self.func {
             WorkFunc::Gc => "gc_work",
             WorkFunc::Restore => "restore_work",
+            WorkFunc::FaultInterrupt => "ih_work",
+            WorkFunc::CopyEngine => "sdma",
         }
     }
 }

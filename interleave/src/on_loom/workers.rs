@@ -149,5 +149,7 @@ pub(super) fn func_name(func: WorkFunc) -> &'static str {
     match func {
         WorkFunc::Gc => "gc_work",
         WorkFunc::Restore => "restore_work",
+        WorkFunc::FaultInterrupt => "ih_work",
+        WorkFunc::CopyEngine => "sdma",
     }
 }

@@ -317,6 +317,11 @@ pub enum WorkFunc {
     Gc,
     /// [`amdgpu::Svm::restore_work`](crate::amdgpu::Svm::restore_work).
     Restore,
+    /// `amdgpu_irq_handle_ih1`, `amdgpu_irq_handle_ih_soft`: the platform's own, retry faults of a GPU. No driver of ours
+    /// queues it.
+    FaultInterrupt,
+    /// `drm_sched_run_job_work` of a copy engine: the platform's own as well.
+    CopyEngine,
 }
 
 /// A workqueue.

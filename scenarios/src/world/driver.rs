@@ -92,6 +92,7 @@ impl<L: Lab> Driver<L> {
         match func {
             WorkFunc::Gc => self.svm().gc_work(),
             WorkFunc::Restore => self.svm().restore_work(),
+            WorkFunc::FaultInterrupt | WorkFunc::CopyEngine => self.gpu.run_work(func),
         }
     }
 

@@ -72,7 +72,7 @@ impl<L: Lab> World<L> {
                     max_pfn: 1 << 36,
                     default_granularity: decl.granularity.unwrap_or(9),
                 };
-                let config = GpuConfig { name: gpu_name(domain), domain: domain as u8, properties };
+                let config = GpuConfig::new(gpu_name(domain), domain as u8, properties);
                 let vm = GpuVm::new(config, &memory, &kfd).expect("nothing fails before the race");
                 Device::new(decl, vm, span)
             })
