@@ -1,6 +1,7 @@
-//! GET_ATTR: takes AL and nothing else, and waits for no worker. Spec amdgpu-svm 1.5, 1.6, 4.1.
+//! GET_ATTR: takes AL and nothing else, and waits for no worker (`poc-v8`: waits for the GC and looks at the VMAs). Spec
+//! amdgpu-svm 1.5, 1.6, 4.1.
 
-use super::Svm;
+use super::{Design, Svm};
 use crate::Errno;
 use crate::attr::{UapiAttr, request_pages};
 use crate::platform::{Mutex, Platform};
@@ -10,8 +11,12 @@ impl<P: Platform> Svm<P> {
     /// with the defaults. Answers are written into `attrs`; the answer to ACCESS is its *type*.
     ///
     /// # Errors
-    /// `EINVAL`: a type that may not be asked for; elements before it are answered already.
+    /// `EINVAL`: a type that may not be asked for; elements before it are answered already. `poc-v8`: also `EINVAL` for an
+    /// interval that wraps, `EFAULT`, `EOPNOTSUPP` for what is not ordinary memory.
     pub fn get_attr(&self, start: u64, size: u64, attrs: &mut [UapiAttr]) -> Result<(), Errno> {
+        if self.design == Design::PocV8 {
+            return self.v8_attr_get(start, size, attrs);
+        }
         self.attr_tree.lock().get(request_pages(start, size), attrs)
     }
 }

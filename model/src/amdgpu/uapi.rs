@@ -7,6 +7,8 @@ use crate::attr::UapiAttr;
 pub const AMDGPU_SVM_OP_SET_ATTR: u32 = 0;
 /// Operation number of GET_ATTR.
 pub const AMDGPU_SVM_OP_GET_ATTR: u32 = 1;
+/// Operation number of RESET_ATTR, V5 and later.
+pub const AMDGPU_SVM_OP_RESET_ATTR: u32 = 2;
 
 /// `struct drm_amdgpu_gem_svm`, except that the array behind `attrs_ptr` is reached through [`UserAttrs`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,7 +17,8 @@ pub struct IoctlArgs {
     pub start_addr: u64,
     /// Bytes.
     pub size: u64,
-    /// [`AMDGPU_SVM_OP_SET_ATTR`], [`AMDGPU_SVM_OP_GET_ATTR`], or anything else user space came up with.
+    /// [`AMDGPU_SVM_OP_SET_ATTR`], [`AMDGPU_SVM_OP_GET_ATTR`], [`AMDGPU_SVM_OP_RESET_ATTR`], or anything else user space
+    /// came up with.
     pub operation: u32,
     /// Elements of the array.
     pub nattr: u32,
