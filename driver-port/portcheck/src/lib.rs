@@ -6,12 +6,12 @@
 mod stub;
 
 use model::Errno;
-use model::amdgpu::uapi::{AMDGPU_SVM_OP_GET_ATTR, AMDGPU_SVM_OP_SET_ATTR};
+use model::amdgpu::uapi::{AMDGPU_SVM_OP_GET_ATTR, AMDGPU_SVM_OP_RESET_ATTR, AMDGPU_SVM_OP_SET_ATTR};
 use model::amdgpu::{Design, IoctlArgs, Svm, SvmConfig, UserAttrs};
 use model::attr::UapiAttr;
 use model::gpusvm::{self, ChunkSizes, Ctx, DriverLocked, GpuSvm};
 use model::pagemap::{MigrateDetails, Pagemap};
-use model::platform::{ClientId, EventKind, Mm, MmuEvent, VramBlock};
+use model::platform::{ClientId, EventKind, FaultTime, Mm, MmuEvent, RetryFault, VramBlock};
 use model::units::Bytes;
 use stub::{Stub, StubGpu, StubMm};
 
@@ -33,7 +33,11 @@ impl UserAttrs for OneAttr {
 }
 
 fn drive(design: Design, start: u64, size: u64) -> Result<(), Errno> {
-    let svm = Svm::<Stub>::init(SvmConfig::new(design, ClientId(0)), StubMm, StubGpu)?;
+    let mut config = SvmConfig::new(design, ClientId(0));
+    if design.created_by_ioctl() {
+        config.xnack = Some(true);
+    }
+    let svm = Svm::<Stub>::init(config, StubMm, StubGpu)?;
     let mut args = IoctlArgs {
         start_addr: start,
         size,
@@ -44,12 +48,16 @@ fn drive(design: Design, start: u64, size: u64) -> Result<(), Errno> {
     svm.ioctl(&args, &mut OneAttr(UapiAttr { ty: 2, value: 1 }))?;
     args.operation = AMDGPU_SVM_OP_GET_ATTR;
     svm.ioctl(&args, &mut OneAttr(UapiAttr { ty: 2, value: 0 }))?;
+    args.operation = AMDGPU_SVM_OP_RESET_ATTR;
+    let _ = svm.ioctl(&args, &mut OneAttr(UapiAttr { ty: 2, value: 0 }));
     let event =
         MmuEvent { kind: EventKind::Unmap, bytes: Bytes::new(start, start + size), blockable: true, owner: 0 };
     svm.mmu_invalidate(0, &event, 3);
     svm.gc_work();
     svm.restore_work();
-    let fault = svm.handle_fault(start, false);
+    let fault = svm.handle_fault(RetryFault { addr: start, write: false, time: FaultTime(1) });
+    svm.folio_free(0);
+    let _ = svm.evict_vram(VramBlock { pfn: 0, pages: 1 });
     svm.close();
     svm.fini();
     svm.put();
@@ -88,7 +96,11 @@ fn drive_devmem(start: u64, size: u64) -> Result<(), Errno> {
 #[allow(unsafe_code)] // the one symbol that C would call
 #[unsafe(no_mangle)]
 pub extern "C" fn svmlab_portcheck(design: u32, start: u64, size: u64) -> i32 {
-    let design = if design == 0 { Design::PocV1 } else { Design::Hardened };
+    let design = match design {
+        0 => Design::PocV1,
+        1 => Design::Hardened,
+        _ => Design::PocV8,
+    };
     let driven = drive(design, start, size).and_then(|()| drive_devmem(start, size));
     driven.map_or_else(|errno| errno as i32, |()| 0)
 }

@@ -24,7 +24,8 @@ pub struct RangeView {
     pub flags: RangeFlags,
     /// The driver believes that it is on the GPU. (`hardened`: that it may be, in part.)
     pub gpu_mapped: bool,
-    /// What it was last programmed with. (`hardened`: [`PteFlags::NONE`] when not all of it is.)
+    /// What it was last programmed with. (`hardened`: [`PteFlags::NONE`] when not all of it is. `poc-v8` does not store it,
+    /// and a range of it may have several: always [`PteFlags::NONE`].)
     pub pte_flags: PteFlags,
     /// The attribute flags at that time.
     pub attr_flags: Flags,
@@ -43,11 +44,12 @@ impl<P: Platform> Svm<P> {
 
 impl<'a, P: Platform> Inspect<'a, P> {
     /// `poc-v1`: notifier callbacks since the last resume (`evicted_ranges`). `hardened` keeps no such count: 1 while
-    /// we hold the queues stopped.
+    /// we hold the queues stopped. `poc-v8` stops no queues.
     pub fn evicted_ranges(&self) -> u64 {
         match self.svm.design {
             Design::PocV1 => self.svm.poc.evicted_ranges.load(),
             Design::Hardened => u64::from(self.queues_stopped()),
+            Design::PocV8 => 0,
         }
     }
 
@@ -56,6 +58,7 @@ impl<'a, P: Platform> Inspect<'a, P> {
         match self.svm.design {
             Design::PocV1 => self.svm.poc.kfd_queues_quiesced.load() != 0,
             Design::Hardened => self.svm.hardened.gate.with(|g| g.stopped),
+            Design::PocV8 => false,
         }
     }
 
@@ -64,14 +67,16 @@ impl<'a, P: Platform> Inspect<'a, P> {
         match self.svm.design {
             Design::PocV1 => self.svm.poc.exiting.load() != 0,
             Design::Hardened => self.svm.hardened.closed.get(),
+            Design::PocV8 => self.svm.v8().exiting.load() != 0,
         }
     }
 
-    /// Whether a range waits for a worker. `poc-v1` takes GL for it.
+    /// Whether a range waits for a worker. `poc-v1` and `poc-v8` take GL for it.
     pub fn has_pending_work(&self) -> bool {
         match self.svm.design {
             Design::PocV1 => self.svm.poc.gc_lock.lock().has_pending(),
             Design::Hardened => !self.svm.hardened.pending.is_empty() || !self.svm.hardened.retry.is_empty(),
+            Design::PocV8 => !self.svm.v8().work_lock.lock().gc.is_empty(),
         }
     }
 
@@ -121,6 +126,7 @@ impl<'a, P: Platform> Inspect<'a, P> {
                 [queues.gc.check(cache), queues.restore.check(cache)]
             }
             Design::Hardened => [svm.hardened.pending.check(cache), svm.hardened.retry.check(cache)],
+            Design::PocV8 => [svm.v8().work_lock.lock().gc.check(cache), Ok(0)],
         };
         for corrupt in lists.into_iter().filter_map(Result::err) {
             P::Kernel::warn(format_args!("queue: {corrupt}"));
@@ -178,6 +184,12 @@ fn view<P: Platform>(svm: &Svm<P>, handle: Handle<P>) -> RangeView {
             let s = driver.state.get();
             (s.mapped, s.pte_flags, s.attr_flags, s.queued != super::hardened::Queued::No)
         }
+        Design::PocV8 => (
+            driver.gpu_mapped.read_once(),
+            PteFlags::NONE,
+            driver.attr_flags.read_once(),
+            driver.v8_queue.with(|q| q.state != super::v8::queue::QueueState::NotQueued),
+        ),
     };
     RangeView {
         bytes: range.bytes(),

@@ -3,9 +3,9 @@
 //! Who creates an instance, publishes it in `vm.svm` and frees it is [`super::vm`].
 
 use super::range::SvmRange;
-use super::{AttrMutex, Design, Svm, SvmConfig, hardened, poc, xnack};
+use super::{AttrMutex, Design, Svm, SvmConfig, hardened, poc, v8, xnack};
 use crate::Errno;
-use crate::attr::{AttrTree, MAX_GRANULARITY};
+use crate::attr::{AttrTree, MAX_GRANULARITY, MAX_GRANULARITY_V4};
 use crate::gpusvm::{Config, DriverLocked, GpuSvm};
 use crate::note;
 use crate::platform::{Atomic, Cache, Gpu, KCache, Kernel, Mutex, Platform, QueueKind, RwSem, WorkFunc, WorkQueue};
@@ -18,13 +18,18 @@ impl<P: Platform> Svm<P> {
     /// What was made is undone in reverse when a later step fails, by dropping it.
     ///
     /// # Errors
-    /// `ENOMEM`; `EINVAL` (no chunk sizes).
+    /// `ENOMEM`; `EINVAL` (no chunk sizes); `EOPNOTSUPP` (`poc-v8`: XNACK is off).
     pub fn init(config: SvmConfig, mm: P::Mm, gpu: P::Gpu) -> Result<Self, Errno> {
         let properties = gpu.properties();
         let xnack_detected = xnack::xnack_detected(&properties);
-        let xnack_enabled = config.xnack.unwrap_or(false);
-        let granularity =
-            config.default_granularity.unwrap_or(properties.default_granularity).min(MAX_GRANULARITY as u8);
+        let is_v8 = config.design == Design::PocV8;
+        let xnack_enabled = config.xnack.unwrap_or(is_v8 && xnack_detected);
+        if is_v8 && !xnack_enabled {
+            note!(P::Kernel, "svm init: XNACK off is not supported");
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let most = if is_v8 { MAX_GRANULARITY_V4 } else { MAX_GRANULARITY };
+        let granularity = config.default_granularity.unwrap_or(properties.default_granularity).min(most as u8);
 
         let refcount = Atomic::new("svm.refcount", 1);
         // work_init
@@ -33,11 +38,16 @@ impl<P: Platform> Svm<P> {
         let svm_lock = RwSem::new("svm_lock", ())?;
         let poc = poc::State::new()?;
         let hardened = hardened::State::new();
+        let v8 = match is_v8 {
+            true => Some(v8::State::new(&gpu, config.client)?),
+            false => None,
+        };
         let gc_work = gc_wq.work(config.client, WorkFunc::Gc)?;
         let restore_work = restore_wq.delayed_work(config.client, WorkFunc::Restore)?;
         // attr_tree_create
         let attr_trees = KCache::<P, AttrMutex<P>>::new("amdgpu_svm_attr_tree")?;
-        let attr_tree = attr_trees.alloc(Mutex::new("attr_tree.lock", AttrTree::new(xnack_enabled, granularity)?)?)?;
+        let attr_tree = AttrTree::with_uapi(config.design.uapi(), xnack_enabled, granularity)?;
+        let attr_tree = attr_trees.alloc(Mutex::new("attr_tree.lock", attr_tree)?)?;
         // drm_gpusvm_init; it comes last because the mmgrab it takes is not undone by dropping it.
         let gpusvm: GpuSvm<P, SvmRange<P>> = GpuSvm::new(
             Config {
@@ -68,6 +78,7 @@ impl<P: Platform> Svm<P> {
             restore_wq,
             poc,
             hardened,
+            v8,
         })
     }
 
@@ -92,12 +103,13 @@ impl<P: Platform> Svm<P> {
         match self.design {
             Design::PocV1 => self.poc_close(),
             Design::Hardened => self.hardened_close(),
+            Design::PocV8 => self.v8_close(),
         }
     }
 
     /// `amdgpu_svm_fini`, once: closes, unregisters every notifier, ends the workers, frees the attributes. The caller
-    /// then clears its pointer and puts its reference. `poc-v1` leaves the PTEs as they are (the VM is going away);
-    /// `hardened` clears them. Nothing held.
+    /// then clears its pointer and puts its reference. `poc-v1` and `poc-v8` leave the PTEs as they are (the VM is
+    /// going away); `hardened` clears them. Nothing held.
     pub fn fini(&self) {
         self.close();
         match self.design {
@@ -112,6 +124,7 @@ impl<P: Platform> Svm<P> {
                 self.attr_trees.free(self.attr_tree);
             }
             Design::Hardened => self.hardened_fini(),
+            Design::PocV8 => self.v8_fini(),
         }
     }
 }

@@ -8,15 +8,17 @@
 //!
 //! | who calls | what | when |
 //! |---|---|---|
-//! | [`vm::VmManager::make_compute`] | [`Svm::init`] | the VM becomes a compute VM |
+//! | [`vm::VmManager::make_compute`] | [`Svm::init`] | the VM becomes a compute VM, or at the first ioctl ([`Design::created_by_ioctl`]) |
 //! | [`vm::VmManager::ioctl`] | [`Svm::ioctl`] | user space calls `DRM_AMDGPU_GEM_SVM` |
 //! | the platform | [`Svm::mmu_invalidate`] | an mmu interval notifier of this client fires |
 //! | the platform | [`Svm::gc_work`], [`Svm::restore_work`] | a work item of this client runs |
 //! | [`vm::VmManager::vm_handle_fault`] | [`Svm::handle_fault`] | a retry fault names this VM |
+//! | the platform | [`Svm::migrate_to_ram`], [`Svm::folio_free`], [`Svm::evict_vram`] | device memory is wanted back, or was given back |
 //! | [`vm::VmManager::vm_fini`] | [`Svm::close`], [`Svm::fini`] | the VM goes away |
 //!
-//! The [`Design`] is chosen when the instance is made. What both designs do alike is here; what they do differently is
-//! in [`poc`] (a faithful port, races included) and [`hardened`] (what we would post).
+//! The [`Design`] is chosen when the instance is made. What all designs do alike is here; what they do differently is
+//! in [`poc`] (a faithful port of the first posting, races included), [`v8`] (the same of the newest) and [`hardened`]
+//! (what we would post).
 //!
 //! The lock hierarchy is in [`locks`].
 
@@ -34,6 +36,7 @@ pub mod pte;
 pub mod range;
 pub mod slabs;
 pub mod uapi;
+pub mod v8;
 mod validate;
 pub mod vm;
 pub mod xnack;
@@ -41,7 +44,7 @@ pub mod xnack;
 pub use range::{Range, SvmRange};
 pub use uapi::{IoctlArgs, UserAttrs};
 
-use crate::attr::{AttrTree, Flags};
+use crate::attr::{AttrTree, Flags, Uapi};
 use crate::gpusvm::{ChunkSizes, GpuSvm};
 use crate::platform::{ClientId, Handle, KAtomic, KCache, KMutex, KRwSem, Kernel, Platform, PteFlags};
 
@@ -58,18 +61,37 @@ pub enum Design {
     PocV1,
     /// Its repaired successor. See [`hardened`].
     Hardened,
+    /// The newest posting (XNACK on, fault driven, device memory), its races included. See [`v8`].
+    PocV8,
 }
 
 impl Design {
     /// Every design, in declaration order.
-    pub const ALL: [Design; 2] = [Design::PocV1, Design::Hardened];
+    pub const ALL: [Design; 3] = [Design::PocV1, Design::Hardened, Design::PocV8];
 
     /// The name used in scenarios, on command lines and in traces.
     pub const fn name(self) -> &'static str {
         match self {
             Design::PocV1 => "poc-v1",
             Design::Hardened => "hardened",
+            Design::PocV8 => "poc-v8",
         }
+    }
+
+    /// How its ioctl numbers attributes.
+    pub const fn uapi(self) -> Uapi {
+        match self {
+            Design::PocV1 | Design::Hardened => Uapi::V1,
+            Design::PocV8 => Uapi::V4,
+        }
+    }
+
+    /// When the platform calls [`Svm::init`]: false, when the VM becomes a compute VM; true, from the first
+    /// `DRM_AMDGPU_GEM_SVM` on the file, *before* any of its arguments is looked at, so that a call with bad arguments makes
+    /// an instance too, and a GPU without XNACK answers `EOPNOTSUPP` to everything. The pointer to the instance is read and
+    /// written without a lock there (race R36): two first calls make two.
+    pub const fn created_by_ioctl(self) -> bool {
+        matches!(self, Design::PocV8)
     }
 
     /// The design of that name.
@@ -86,13 +108,14 @@ pub struct SvmConfig {
     /// What the platform calls back with.
     pub client: ClientId,
     /// Whether GPU faults are retried. None: off, whatever the hardware can (spec amdgpu-svm 3.2: detected, then
-    /// overwritten). `Some(true)` opens the branches that the first posting never reaches.
+    /// overwritten; `poc-v8`: as detected, and off is refused). `Some(true)` opens the branches that the first posting never
+    /// reaches.
     pub xnack: Option<bool>,
     /// Sizes that ranges may have.
     pub chunk_sizes: ChunkSizes,
     /// Size and alignment of a notifier window in bytes, a power of two.
     pub notifier_size: u64,
-    /// log2 pages, cut to 0x3f. None: the GPU's module parameter.
+    /// log2 pages, cut to 0x3f (`poc-v8`: 0x1b). None: the GPU's module parameter.
     pub default_granularity: Option<u8>,
 }
 
@@ -141,10 +164,12 @@ pub struct Svm<P: Platform> {
     gc_wq: <P::Kernel as Kernel>::WorkQueue,
     /// "amdgpu_svm_restore", ordered.
     restore_wq: <P::Kernel as Kernel>::WorkQueue,
-    /// Unused by the other design.
+    /// Unused by the other designs.
     poc: poc::State<P>,
-    /// Unused by the other design.
+    /// Unused by the other designs.
     hardened: hardened::State<P>,
+    /// Of `poc-v8` only.
+    v8: Option<v8::State<P>>,
 }
 
 /// `struct amdgpu_svm_attr_tree`.
@@ -159,6 +184,11 @@ impl<P: Platform> Svm<P> {
     /// Whether the hardware would retry GPU faults (spec amdgpu-svm 3.2).
     pub fn xnack_detected(&self) -> bool {
         self.xnack_detected
+    }
+
+    /// How its ioctl numbers attributes.
+    pub fn uapi(&self) -> Uapi {
+        self.design.uapi()
     }
 
     /// PTE bits for system memory with these attribute flags (spec amdgpu-svm 3.1).

@@ -11,6 +11,7 @@ impl<P: Platform> Svm<P> {
         self.gpusvm.notifier_invalidate(cookie, event, seq, |nl, notifier| match self.design {
             Design::PocV1 => self.poc_invalidate(nl, notifier, event),
             Design::Hardened => self.hardened_invalidate(nl, notifier, event),
+            Design::PocV8 => self.v8_invalidate(nl, notifier, event),
         })
     }
 
@@ -19,14 +20,16 @@ impl<P: Platform> Svm<P> {
         match self.design {
             Design::PocV1 => self.poc_gc_work(),
             Design::Hardened => self.hardened_work(),
+            Design::PocV8 => self.v8_gc_work(),
         }
     }
 
-    /// The worker of `restore_wq`. Nothing held.
+    /// The worker of `restore_wq`. Nothing held. `poc-v8` has none.
     pub fn restore_work(&self) {
         match self.design {
             Design::PocV1 => self.poc_restore_work(),
             Design::Hardened => self.hardened_work(),
+            Design::PocV8 => {}
         }
     }
 }

@@ -103,6 +103,14 @@ impl<P: Platform> Svm<P> {
     /// # Errors
     /// Those of the update.
     pub(super) fn gpu_unmap_unlocked(&self, _held: NotifierHeld<'_>, bytes: Bytes) -> Result<(), Errno> {
+        self.zap_ptes(bytes)
+    }
+
+    /// What [`Svm::gpu_unmap_unlocked`] does, which `poc-v8` also does outside of notifiers (`range_zap_ptes`).
+    ///
+    /// # Errors
+    /// Those of the update.
+    pub(super) fn zap_ptes(&self, bytes: Bytes) -> Result<(), Errno> {
         if bytes.is_empty() {
             return Ok(());
         }

@@ -1,10 +1,11 @@
-//! PTE flags of system memory, by GC generation and attribute flags: the table of `amdgpu_svm_range.c` and what the gmc
-//! code adds to it.
+//! PTE flags by GC generation and attribute flags: the table of `amdgpu_svm_range.c` and what the gmc code adds to it. The
+//! first posting knows system memory only ([`pte_flags`]); later ones decide segment by segment, by what is behind it
+//! ([`segment_pte_flags`]).
 //!
-//! Source: spec amdgpu-svm 3.1.
+//! Source: spec amdgpu-svm 3.1, 7.3.
 
 use crate::attr::Flags;
-use crate::platform::{GcVersion, GpuProperties, Mtype, PteFlags};
+use crate::platform::{GcVersion, GpuProperties, Interconnect, Mtype, PteFlags};
 
 /// `AMDGPU_VM_*` mapping flags: what the gmc code turns into PTE bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -37,7 +38,61 @@ pub fn pte_flags(gpu: &GpuProperties, flags: Flags, read_only: bool) -> PteFlags
     pte
 }
 
-/// The memory type.
+/// `range_attr_pte_flags` of V6 and later: the PTE bits for a segment that is reached by `proto`.
+///
+/// No GPU here is attached to the CPU by XGMI (9.4.2 would then snoop its own memory), none of 12.1.0 is of the first
+/// revision or does bus atomics. Peers count as of the same hive.
+pub fn segment_pte_flags(gpu: &GpuProperties, flags: Flags, read_only: bool, proto: Interconnect) -> PteFlags {
+    let local = matches!(proto, Interconnect::Vram);
+    let mut pte = pte_flags(gpu, flags, read_only).without(PteFlags(3 << PteFlags::MTYPE_SHIFT));
+    pte = pte.with_mtype(segment_memory_type(gpu, flags, proto));
+    if local {
+        pte = pte.without(PteFlags::SYSTEM);
+        if !matches!(gpu.gc, GcVersion(9, 4, 3 | 4) | GcVersion(9, 5, 0) | GcVersion(12, 1, 0)) {
+            pte = pte.without(PteFlags::SNOOPED);
+        }
+    }
+    pte
+}
+
+/// The memory type of a segment.
+const fn segment_memory_type(gpu: &GpuProperties, flags: Flags, proto: Interconnect) -> Mtype {
+    let ext = flags.has(Flags::EXT_COHERENT);
+    let coherent = ext || flags.has(Flags::COHERENT);
+    match (gpu.gc, proto) {
+        (GcVersion(9, 4, 1 | 2), Interconnect::Vram) => {
+            if coherent {
+                Mtype::Cc
+            } else {
+                Mtype::Rw
+            }
+        }
+        (GcVersion(9, 4, 3 | 4) | GcVersion(9, 5, 0), Interconnect::Vram) => {
+            if ext {
+                Mtype::Cc
+            } else {
+                local_type(gpu)
+            }
+        }
+        (GcVersion(9, 4, 3 | 4) | GcVersion(9, 5, 0), Interconnect::PeerVram) => {
+            if ext {
+                Mtype::Uc
+            } else {
+                Mtype::Nc
+            }
+        }
+        // Unlike in the other rows, 2 is not CC here.
+        (GcVersion(12, 1, 0), Interconnect::Vram) => match gpu.mtype_local {
+            0 => Mtype::Rw,
+            _ => Mtype::Nc,
+        },
+        // System memory and peers; EXT_COHERENT makes no difference in this revision.
+        (GcVersion(12, 1, 0), _) => Mtype::Uc,
+        _ => memory_type(gpu, flags),
+    }
+}
+
+/// The memory type of system memory.
 const fn memory_type(gpu: &GpuProperties, flags: Flags) -> Mtype {
     let ext = flags.has(Flags::EXT_COHERENT);
     let coherent = ext || flags.has(Flags::COHERENT);

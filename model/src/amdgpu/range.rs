@@ -2,6 +2,7 @@
 
 use super::hardened;
 use super::poc;
+use super::v8;
 use crate::attr::Flags;
 use crate::gpusvm::{self, RangeHandle};
 use crate::list::{ListLink, ListNode};
@@ -14,14 +15,14 @@ pub type Handle<P> = RangeHandle<P, SvmRange<P>>;
 
 /// The driver's part of a range.
 pub struct SvmRange<P: Platform> {
-    /// `poc-v1`: the range is mapped on the GPU. Set true under SL and RESV but outside of NL; set false under NL
+    /// `poc-v1`, `poc-v8`: the range is mapped on the GPU. Set true under SL and RESV but outside of NL; set false under NL
     /// (write in the notifier, read in the mapping loop) or SL. A lockless word (races R25 and its relatives).
     pub gpu_mapped: KShared<P, bool>,
     /// `poc-v1`: the last programmed PTE flags; written together with `gpu_mapped = true`.
     pub pte_flags: KShared<P, PteFlags>,
-    /// `poc-v1`: the attribute flags at that time; also read by the notifier.
+    /// `poc-v1`, `poc-v8`: the attribute flags at that time; `poc-v1`: also read by the notifier.
     pub attr_flags: KShared<P, Flags>,
-    /// The one link for the worker queues. `poc-v1`: under GL. `hardened`: under NL (see [`super::locks`]).
+    /// The one link for the worker queues. `poc-v1`, `poc-v8`: under GL. `hardened`: under NL (see [`super::locks`]).
     pub(crate) node: KPlain<P, ListLink<Range<P>>>,
     /// `poc-v1`: queue membership and pending work, under GL.
     pub(crate) queue: KPlain<P, poc::queue::RangeQueue>,
@@ -29,6 +30,10 @@ pub struct SvmRange<P: Platform> {
     pub(crate) state: KPlain<P, hardened::RangeState>,
     /// `hardened`: what only holders of SL look at.
     pub(crate) owned: KPlain<P, hardened::RangeOwned>,
+    /// `poc-v8`: queue membership and pending work, under GL.
+    pub(crate) v8_queue: KPlain<P, v8::queue::RangeQueue>,
+    /// `poc-v8`: what only holders of SL look at.
+    pub(crate) v8_owned: KPlain<P, v8::RangeOwned>,
 }
 
 impl<P: Platform> SvmRange<P> {
@@ -42,6 +47,8 @@ impl<P: Platform> SvmRange<P> {
             queue: Plain::new(poc::queue::RangeQueue::default()),
             state: Plain::new(hardened::RangeState::default()),
             owned: Plain::new(hardened::RangeOwned::default()),
+            v8_queue: Plain::new(v8::queue::RangeQueue::default()),
+            v8_owned: Plain::new(v8::RangeOwned::default()),
         }
     }
 }

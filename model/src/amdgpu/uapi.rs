@@ -17,7 +17,8 @@ pub struct IoctlArgs {
     pub start_addr: u64,
     /// Bytes.
     pub size: u64,
-    /// [`AMDGPU_SVM_OP_SET_ATTR`], [`AMDGPU_SVM_OP_GET_ATTR`], or anything else user space came up with.
+    /// [`AMDGPU_SVM_OP_SET_ATTR`], [`AMDGPU_SVM_OP_GET_ATTR`], [`AMDGPU_SVM_OP_RESET_ATTR`], or anything else user space
+    /// came up with.
     pub operation: u32,
     /// Elements of the array.
     pub nattr: u32,

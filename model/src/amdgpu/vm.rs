@@ -26,8 +26,8 @@ use super::{Design, IoctlArgs, Svm, SvmConfig, UserAttrs};
 use crate::Errno;
 use crate::note;
 use crate::platform::{
-    Atomic, Cache, DmaAddr, Gpu, Handle, KArray, KAtomic, KCache, KShared, KSpinLock, Kernel, Mm, Platform, PteFlags,
-    PteUpdate, Shared, SpinLock,
+    Atomic, Cache, DmaAddr, Gpu, Handle, KArray, KAtomic, KCache, KPlain, KShared, KSpinLock, Kernel, Mm, Plain, Platform, PteFlags,
+    PteUpdate, RetryFault, Shared, SpinLock,
 };
 use crate::units::{PAGE_SHIFT, Pages};
 
@@ -49,6 +49,8 @@ pub struct Vm<P: Platform> {
     gpu: P::Gpu,
     /// Written under the root's reservation.
     is_compute_context: KShared<P, bool>,
+    /// What an instance is made with. Written once, by `make_compute`, before anybody else has the VM.
+    config: KPlain<P, Option<SvmConfig>>,
     /// See the module documentation. Dangles in nobody's hands but a reader's.
     svm: KShared<P, Option<SvmHandle<P>>>,
 }
@@ -159,6 +161,7 @@ impl<P: Platform> VmManager<P> {
             pasid,
             gpu,
             is_compute_context: Shared::new("vm.is_compute_context", false),
+            config: Plain::new(None),
             svm: Shared::new("vm.svm", None),
         })?;
         if let Err(error) = self.pasids.store(pasid, Some(vm)) {
@@ -169,7 +172,8 @@ impl<P: Platform> VmManager<P> {
     }
 
     /// `amdgpu_vm_make_compute`: `mm` is the caller's, whoever uses the file later (race R39). Everything happens under
-    /// the reservation of the root directory, slabs and workqueues included.
+    /// the reservation of the root directory, slabs and workqueues included. `poc-v8` creates no instance here but in the
+    /// first ioctl.
     ///
     /// # Errors
     /// Those of [`Svm::init`] and of the reservation. `poc-v1` leaves the VM marked as a compute VM (race R38), so its
@@ -178,7 +182,11 @@ impl<P: Platform> VmManager<P> {
         let object = self.vms.get(vm);
         let root = object.gpu.reserve_root()?;
         object.is_compute_context.write_once(true);
-        let result = self.svm_init(object, slabs, config, mm);
+        object.config.set(Some(config));
+        let result = match self.config.design.created_by_ioctl() {
+            true => Ok(()),
+            false => self.svm_init(object, slabs, config, mm),
+        };
         if let Err(error) = result {
             note!(P::Kernel, "make_compute: svm init gives {error}");
             if self.config.design == Design::Hardened {
@@ -228,20 +236,28 @@ impl<P: Platform> VmManager<P> {
         self.live.load()
     }
 
-    /// `amdgpu_gem_svm_ioctl`, called by a process whose address space is `current`. `poc-v1` does not ask whether that
-    /// is the one that is mirrored (race R39).
+    /// `amdgpu_gem_svm_ioctl`, called by a process whose address space is `current`. The postings do not ask whether that
+    /// is the one that is mirrored (race R39). `poc-v8` creates the instance when there is none, before it looks at the
+    /// arguments and without a lock: two first calls make two, of which one is lost (race R36).
     ///
     /// # Errors
     /// `EOPNOTSUPP` (rule 1: no instance), then those of [`Svm::ioctl`]. `hardened` also `EPERM`: another process's file.
     pub fn ioctl(
         &self,
         vm: VmHandle<P>,
+        slabs: &Slabs<P>,
         current: &P::Mm,
         args: &IoctlArgs,
         user: &mut dyn UserAttrs,
     ) -> Result<(), Errno> {
         match self.config.design {
-            Design::PocV1 => {
+            Design::PocV1 | Design::PocV8 => {
+                if self.config.design == Design::PocV8
+                    && let object = self.vms.get(vm)
+                    && let Some(config) = object.config.get()
+                {
+                    self.svm_init(object, slabs, config, current.clone())?;
+                }
                 let handle = self.svm_of(vm).ok_or(Errno::EOPNOTSUPP)?;
                 let result = self.instance(handle).ioctl(args, user);
                 // Up to here it was used.
@@ -268,7 +284,7 @@ impl<P: Platform> VmManager<P> {
         let svm = vm.svm.read_once()?;
         match self.config.design {
             // kref_get: fini may have dropped the last reference since the pointer was read.
-            Design::PocV1 => self.instance(svm).kref_get(),
+            Design::PocV1 | Design::PocV8 => self.instance(svm).kref_get(),
             // The VM is in the table, so its file still has a reference.
             Design::Hardened => self.instance(svm).get().then_some(())?,
         }
@@ -283,24 +299,25 @@ impl<P: Platform> VmManager<P> {
         }
     }
 
-    /// `amdgpu_svm_handle_fault`. `addr` in bytes. Nothing held.
+    /// `amdgpu_svm_handle_fault`. Nothing held.
     ///
     /// # Errors
-    /// `EOPNOTSUPP` (the PASID names no instance), then those of [`Svm::handle_fault`].
-    pub fn handle_fault(&self, pasid: u32, addr: u64, write: bool) -> Result<(), Errno> {
-        let handle = self.lookup_by_pasid(pasid).ok_or(Errno::EOPNOTSUPP)?;
-        let result = self.instance(handle).handle_fault(addr, write);
+    /// `EOPNOTSUPP` (the PASID names no instance; `poc-v8` drops the fault then), then those of [`Svm::handle_fault`].
+    pub fn handle_fault(&self, pasid: u32, fault: RetryFault) -> Result<(), Errno> {
+        let Some(handle) = self.lookup_by_pasid(pasid) else {
+            return if self.config.design == Design::PocV8 { Ok(()) } else { Err(Errno::EOPNOTSUPP) };
+        };
+        let result = self.instance(handle).handle_fault(fault);
         self.put_instance(handle);
         result
     }
 
-    /// `amdgpu_vm_handle_fault`: a retry fault at byte `addr`. `kfd` is `svm_range_restore_pages`, asked for compute VMs
+    /// `amdgpu_vm_handle_fault`: a retry fault. `kfd` is `svm_range_restore_pages`, asked for compute VMs
     /// without an instance **only**: a VM with DRM SVM never gets KFD's. Nothing held.
     pub fn vm_handle_fault(
         &self,
         pasid: u32,
-        addr: u64,
-        write: bool,
+        fault: RetryFault,
         kfd: impl FnOnce() -> Result<(), Errno>,
     ) -> Handled {
         let found = self.pasids.with(pasid, |vm| {
@@ -311,16 +328,16 @@ impl<P: Platform> VmManager<P> {
         let Some((vm, is_compute, has_svm)) = found else { return Handled::NoVm };
         if is_compute && has_svm {
             // Looks the PASID up again: the instance may be gone by now.
-            match self.handle_fault(pasid, addr, write) {
+            match self.handle_fault(pasid, fault) {
                 Ok(()) => return Handled::Svm,
                 // What comes in between is no verdict: the GPU asks again. `poc-v1` ends the wave for it.
                 Err(Errno::EAGAIN) if self.config.design == Design::Hardened => return Handled::Svm,
-                Err(error) => note!(P::Kernel, "fault at {addr:#x}: SVM says {error}"),
+                Err(error) => note!(P::Kernel, "fault at {:#x}: SVM says {error}", fault.addr),
             }
         } else if is_compute && kfd().is_ok() {
             return Handled::Kfd;
         }
-        self.end_fault(pasid, vm, is_compute, addr >> PAGE_SHIFT).unwrap_or_else(Handled::Failed)
+        self.end_fault(pasid, vm, is_compute, fault.addr >> PAGE_SHIFT).unwrap_or_else(Handled::Failed)
     }
 
     /// The old end of `amdgpu_vm_handle_fault`: an entry that stops the faults.
@@ -368,7 +385,7 @@ impl<P: Platform> VmManager<P> {
         let object = self.vms.get(vm);
         let Some(svm) = object.svm.read_once() else { return };
         self.instance(svm).fini();
-        if self.config.design == Design::PocV1 {
+        if self.config.design != Design::Hardened {
             object.svm.write_once(None);
             self.put_instance(svm);
         }

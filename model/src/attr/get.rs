@@ -5,6 +5,8 @@
 
 use super::nodes::AttrTree;
 use super::types::{Access, AttrType, Attrs, Flags, Location, UapiAttr};
+use super::uapi::Uapi;
+use super::v4::{self, AttrTypeV4};
 use super::validate::check_get_type;
 use crate::Errno;
 use crate::platform::Kernel;
@@ -50,8 +52,16 @@ impl Merged {
         self.flags_or = self.flags_or | attrs.flags;
     }
 
-    /// Writes the answer into `attr`. The answer to ACCESS is the type; the value stays what the caller gave.
-    fn answer(&self, attr: &mut UapiAttr) -> Result<(), Errno> {
+    /// Writes the answer into `attr`.
+    fn answer(&self, uapi: Uapi, attr: &mut UapiAttr) -> Result<(), Errno> {
+        match uapi {
+            Uapi::V1 => self.answer_v1(attr),
+            Uapi::V4 => self.answer_v4(attr),
+        }
+    }
+
+    /// The answer to ACCESS is the type; the value stays what the caller gave.
+    fn answer_v1(&self, attr: &mut UapiAttr) -> Result<(), Errno> {
         match check_get_type(attr.ty)? {
             AttrType::PreferredLoc => attr.value = self.preferred_loc.raw(),
             AttrType::PrefetchLoc => attr.value = self.prefetch_loc.raw(),
@@ -62,6 +72,20 @@ impl Merged {
             AttrType::ClrFlags => attr.value = !self.flags_or.0,
             AttrType::Granularity => attr.value = self.granularity,
         }
+        Ok(())
+    }
+
+    /// Types stay what they are. A flag is reported set when all pages have it; whether the others are all without it can
+    /// not be asked any more.
+    fn answer_v4(&self, attr: &mut UapiAttr) -> Result<(), Errno> {
+        let ty = AttrTypeV4::from_raw(attr.ty).ok_or(Errno::EINVAL)?;
+        attr.value = match ty {
+            AttrTypeV4::PreferredLoc => self.preferred_loc.raw(),
+            AttrTypeV4::PrefetchLoc => self.prefetch_loc.raw(),
+            AttrTypeV4::Access => v4::access_value(self.access),
+            AttrTypeV4::Granularity => self.granularity,
+            _ => u32::from(ty.flag().is_some_and(|flag| self.flags_and.has(flag))),
+        };
         Ok(())
     }
 }
@@ -82,6 +106,6 @@ impl<K: Kernel> AttrTree<K> {
             }
         }
         let merged = merged.unwrap_or_else(|| Merged::first(&self.defaults()));
-        request.iter_mut().try_for_each(|attr| merged.answer(attr))
+        request.iter_mut().try_for_each(|attr| merged.answer(self.uapi(), attr))
     }
 }

@@ -3,6 +3,7 @@
 //! Source: spec amdgpu-svm 2.2, 4.1.
 
 use super::types::Attrs;
+use super::uapi::Uapi;
 use crate::Errno;
 use crate::list::{List, ListLink, ListNode};
 use crate::platform::{Cache, Handle, Kernel, Plain};
@@ -35,8 +36,11 @@ impl<K: Kernel> ListNode<K> for AttrRange<K> {
     }
 }
 
+/// Names a node (`struct amdgpu_svm_attr_range *`). Copying it takes no reference: nodes are not counted.
+pub type AttrHandle<K> = Handle<AttrRange<K>>;
+
 /// A node of the tree.
-pub(super) type Node<K> = Handle<AttrRange<K>>;
+pub(super) type Node<K> = AttrHandle<K>;
 
 /// What holds for a page, and up to where the same node or hole reaches.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,21 +71,36 @@ pub struct AttrTree<K: Kernel> {
     list: List<K, AttrRange<K>>,
     defaults: Attrs,
     xnack_enabled: bool,
+    uapi: Uapi,
 }
 
 impl<K: Kernel> AttrTree<K> {
-    /// `attr_tree_create`, and the slab. `default_granularity` is in log2 pages.
+    /// [`AttrTree::with_uapi`], V1.
     ///
     /// # Errors
     /// `ENOMEM`.
     pub fn new(xnack_enabled: bool, default_granularity: u8) -> Result<Self, Errno> {
+        Self::with_uapi(Uapi::V1, xnack_enabled, default_granularity)
+    }
+
+    /// `attr_tree_create`, and the slab. Requests are numbered as `uapi` says; `default_granularity` is in log2 pages.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn with_uapi(uapi: Uapi, xnack_enabled: bool, default_granularity: u8) -> Result<Self, Errno> {
         Ok(AttrTree {
             cache: K::Cache::new("amdgpu_svm_attr_range_cache")?,
             tree: IntervalTree::new(),
             list: List::new(),
             defaults: Attrs::defaults(xnack_enabled, default_granularity),
             xnack_enabled,
+            uapi,
         })
+    }
+
+    /// How requests are numbered.
+    pub const fn uapi(&self) -> Uapi {
+        self.uapi
     }
 
     /// `attr_tree_destroy`: frees all nodes, by way of the list. The tree is empty afterwards and may be used on.
@@ -126,6 +145,45 @@ impl<K: Kernel> AttrTree<K> {
             }
         }
         found
+    }
+
+    /// `attr_get_bounds_locked` (V3 and later): the node that covers `page`, or else the gap between its neighbours.
+    ///
+    /// # Errors
+    /// The gap: pages that no node covers, `page` among them.
+    #[track_caller]
+    pub fn bounds(&self, page: u64) -> Result<AttrHandle<K>, Pages> {
+        if let Some(node) = self.first_overlap(Pages::new(page, page)) {
+            return Ok(node);
+        }
+        let behind = match page {
+            u64::MAX => None,
+            page => self.first_overlap(Pages::new(page + 1, u64::MAX)),
+        };
+        let before = match behind {
+            Some(behind) => self.list.prev(&self.cache, behind),
+            None => self.list.back(),
+        };
+        let first = before.map_or(0, |node| self.pages_of(node).last + 1);
+        let last = behind.map_or(u64::MAX, |node| self.pages_of(node).first - 1);
+        Err(Pages::new(first, last))
+    }
+
+    /// What a node says. A handle of a freed node is a violation of I4 in the lab.
+    #[track_caller]
+    pub fn look(&self, node: AttrHandle<K>) -> Segment {
+        Segment { pages: self.pages_of(node), attrs: self.attrs_of(node), stored: true }
+    }
+
+    /// `attr_range_alloc` and `attr_range_insert_locked`: a node over `pages`, which no node overlaps.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    #[track_caller]
+    pub fn insert_new(&mut self, pages: Pages, attrs: Attrs) -> Result<AttrHandle<K>, Errno> {
+        let node = self.alloc(pages, attrs)?;
+        self.insert(node);
+        Ok(node)
     }
 
     /// The nodes in address order.

@@ -5,7 +5,6 @@
 //!
 //! Source: spec amdgpu-svm 4.2.
 
-use super::apply::{applied, asks_for_access, trigger};
 use super::nodes::{AttrTree, Node};
 use super::types::{Attrs, Trigger, UapiAttr};
 use crate::Errno;
@@ -43,7 +42,7 @@ pub struct SegmentSet {
 
 impl<K: Kernel> AttrTree<K> {
     /// Applies `request` to the node or hole at page `cursor`, up to page `last` at most: steps 2 of `set_range`.
-    /// `cursor <= last`; the request has passed [`check_set`](super::check_set).
+    /// `cursor <= last`; the request has passed [`Uapi::check_set`](super::Uapi::check_set).
     ///
     /// # Errors
     /// `ENOMEM`: the tree is as it was before this step.
@@ -59,33 +58,31 @@ impl<K: Kernel> AttrTree<K> {
         Ok(SegmentSet { last: pages.last, change: self.set_hole(pages, request)? })
     }
 
-    /// Attributes for pages that no node covers. When they come out as the defaults, nothing is stored.
+    /// Attributes for pages that no node covers. When they come out as the defaults, nothing is stored (V5 and later: they
+    /// are stored all the same).
     fn set_hole(&mut self, pages: Pages, request: &[UapiAttr]) -> Result<Option<AttrChange>, Errno> {
         if pages.is_empty() {
             return Ok(None);
         }
         let prev = self.defaults();
-        let new = applied(prev, request);
-        if new == prev {
+        let new = self.uapi().applied(prev, request);
+        if new == prev && !self.uapi().stores_defaults() {
             return Ok(None);
         }
-        let node = self.alloc(pages, new)?;
-        self.insert(node);
-        Ok(Some(AttrChange { pages, trigger: trigger(&prev, &new), prev, new }))
+        self.insert_new(pages, new)?;
+        Ok(Some(AttrChange { pages, trigger: self.uapi().trigger(&prev, &new, false), prev, new }))
     }
 
     /// Attributes for `pages` inside `node`, which is cut in up to three.
     fn set_existing(&mut self, node: Node<K>, pages: Pages, request: &[UapiAttr]) -> Result<Option<AttrChange>, Errno> {
         let old = self.attrs_of(node);
-        let new = applied(old, request);
+        let new = self.uapi().applied(old, request);
         if new == old {
-            // Without retry faults nothing else would bring back a mapping that was lost, so asking for access again
-            // has the mapping looked at again.
-            let force = !self.xnack_enabled() && asks_for_access(request);
-            return Ok(force.then_some(AttrChange { pages, trigger: Trigger::ACCESS, prev: old, new: old }));
+            let again = self.uapi().again(self.xnack_enabled(), &old, request);
+            return Ok(again.map(|trigger| AttrChange { pages, trigger, prev: old, new: old }));
         }
-        let change = AttrChange { pages, trigger: trigger(&old, &new), prev: old, new };
         let whole = self.pages_of(node);
+        let change = AttrChange { pages, trigger: self.uapi().trigger(&old, &new, pages != whole), prev: old, new };
         if pages == whole {
             self.set_attrs(node, new);
             return Ok(Some(change));

@@ -12,6 +12,9 @@ pub const MAX_ATTRS: u32 = 64;
 /// GRANULARITY is cut to this many log2 pages.
 pub const MAX_GRANULARITY: u32 = 0x3f;
 
+/// The same from V4 on: 128 GiB.
+pub const MAX_GRANULARITY_V4: u32 = 0x1b;
+
 /// `struct drm_amdgpu_svm_attribute`, as user space passes it. Nothing about it has been checked.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct UapiAttr {
@@ -104,6 +107,10 @@ impl Location {
     /// No wish, or (in GET) not the same everywhere.
     pub const UNDEFINED: Location = Location(-1);
 
+    /// Whether it means "this GPU".
+    pub const fn is_gpu(self) -> bool {
+        self.0 != Self::SYSMEM.0 && self.0 != Self::UNDEFINED.0
+    }
     /// From the UAPI's unsigned value.
     pub const fn from_raw(raw: u32) -> Self {
         Location(raw as i32)
@@ -258,13 +265,14 @@ impl fmt::Debug for Flags {
 /// `struct amdgpu_svm_attrs`: what is known of every page of a node. Equal when all five fields are.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Attrs {
-    /// Stored and reported, without effect on mapping.
+    /// V1: stored and reported, without effect on mapping.
     pub preferred_loc: Location,
-    /// Stored and reported, without effect on mapping.
+    /// V1: stored and reported, without effect on mapping.
     pub prefetch_loc: Location,
     /// Flags.
     pub flags: Flags,
-    /// log2 pages, at most [`MAX_GRANULARITY`] when set by a request. Without effect on mapping.
+    /// log2 pages, at most [`MAX_GRANULARITY`] (or [`MAX_GRANULARITY_V4`]) when set by a request. V1: without effect on
+    /// mapping.
     pub granularity: u32,
     /// Access.
     pub access: Access,
@@ -318,6 +326,10 @@ impl Trigger {
     pub const GRANULARITY: Trigger = Trigger(16);
     /// None of the above: nothing that the mapping could depend on.
     pub const ATTR_ONLY: Trigger = Trigger(32);
+    /// From V3 on: the bounds of the request cut a node whose attributes change.
+    pub const RANGE_SPLIT: Trigger = Trigger(64);
+    /// From V3 on: the pages are to be brought to this GPU, changed or not.
+    pub const PREFETCH: Trigger = Trigger(128);
 
     /// Whether a bit of `other` is set.
     pub const fn any(self, other: Trigger) -> bool {
@@ -336,7 +348,8 @@ impl BitOr for Trigger {
 }
 impl fmt::Debug for Trigger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const NAMES: [&str; 6] = ["ACCESS", "PTE_FLAG", "MAPPING_FLAG", "LOCATION", "GRANULARITY", "ATTR_ONLY"];
+        const NAMES: [&str; 8] =
+            ["ACCESS", "PTE_FLAG", "MAPPING_FLAG", "LOCATION", "GRANULARITY", "ATTR_ONLY", "RANGE_SPLIT", "PREFETCH"];
         if self.is_none() {
             return f.write_str("NONE");
         }
