@@ -9,6 +9,7 @@
 //! | [`attr`] | `amdgpu_svm_attr.c`: the attribute tree, a pure data structure |
 //! | [`gpusvm`] | `drivers/gpu/drm/drm_gpusvm.c`: notifiers, ranges, pages |
 //! | [`amdgpu`] | `amdgpu_svm.c`, `amdgpu_svm_range.c`: the driver in its designs |
+//! | [`kfd`] | `kfd_svm.c`, `kfd_migrate.c`: the older driver, on the platform alone |
 //! | [`platform`] | what the kernel offers: locks, memory caches, workqueues, the mm, the GPU |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -17,6 +18,7 @@ pub mod amdgpu;
 pub mod attr;
 pub mod errno;
 pub mod gpusvm;
+pub mod kfd;
 pub mod list;
 pub mod platform;
 pub mod tree;

@@ -41,4 +41,4 @@ mod vma;
 pub use interval::{InvalidateFn, ReturnedFn, SubId, SubState, SubView, UNINITIALISED_OWNER};
 pub use memory::{BLOCK_ORDER, BLOCK_PAGES, HUGE_ZERO_PFN, Memory, POISON, ZERO_PFN, is_zero_pfn};
 pub use pagetable::{Entry, Prot, Pte};
-pub use space::{AddressSpace, MmapRead, Options, Sigsegv, TASK_SIZE};
+pub use space::{AddressSpace, MmapRead, MmapWrite, Options, Sigsegv, TASK_SIZE};

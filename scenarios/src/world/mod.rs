@@ -139,6 +139,7 @@ impl<L: Lab> World<L> {
         match func {
             WorkFunc::Gc => svm.gc_work(),
             WorkFunc::Restore => svm.restore_work(),
+            other => unreachable!("{other:?} belongs to a design that this world has no instance of"),
         }
     }
 
