@@ -10,6 +10,7 @@
 //! | [`gpusvm`] | `drivers/gpu/drm/drm_gpusvm.c`: notifiers, ranges, pages |
 //! | [`pagemap`] | `drivers/gpu/drm/drm_pagemap.c`: a GPU's memory as memory of processes, migration to it and back |
 //! | [`amdgpu`] | `amdgpu_svm.c`, `amdgpu_svm_range.c`: the driver in its designs |
+//! | [`kfd`] | `kfd_svm.c`, `kfd_migrate.c`: the older driver, on the platform alone |
 //! | [`platform`] | what the kernel offers: locks, memory caches, workqueues, the mm, the GPU |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -18,6 +19,7 @@ pub mod amdgpu;
 pub mod attr;
 pub mod errno;
 pub mod gpusvm;
+pub mod kfd;
 pub mod list;
 pub mod pagemap;
 pub mod platform;

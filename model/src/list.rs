@@ -9,9 +9,11 @@
 use crate::platform::{Cache, Handle, Kernel, Plain};
 use crate::tree::Corrupt;
 use core::fmt;
+use core::marker::PhantomData;
 
-/// An object that can be on one [`List`] at a time.
-pub trait ListNode<K: Kernel>: Sized + 'static {
+/// An object that can be on one [`List`] of the kind `Tag` at a time. An object with several `list_head`s implements this
+/// once for each, with a marker type of its own as the tag.
+pub trait ListNode<K: Kernel, Tag = ()>: Sized + 'static {
     /// The cell through which the list links this object.
     fn link(&self) -> &K::Plain<ListLink<Self>>;
 }
@@ -66,20 +68,21 @@ impl<T> Copy for Ends<T> {}
 
 /// A list head. Every method needs the lock that the owner assigns to the list: shared for looking, exclusive for
 /// changing.
-pub struct List<K: Kernel, T: ListNode<K>> {
+pub struct List<K: Kernel, T: ListNode<K, Tag>, Tag = ()> {
     ends: K::Plain<Ends<T>>,
+    tag: PhantomData<fn() -> Tag>,
 }
 
-impl<K: Kernel, T: ListNode<K>> Default for List<K, T> {
+impl<K: Kernel, T: ListNode<K, Tag>, Tag> Default for List<K, T, Tag> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<K: Kernel, T: ListNode<K>> List<K, T> {
+impl<K: Kernel, T: ListNode<K, Tag>, Tag> List<K, T, Tag> {
     /// An empty list.
     pub fn new() -> Self {
-        List { ends: K::Plain::new(Ends { head: None, tail: None }) }
+        List { ends: K::Plain::new(Ends { head: None, tail: None }), tag: PhantomData }
     }
 
     /// Whether nothing is on the list.
@@ -115,14 +118,20 @@ impl<K: Kernel, T: ListNode<K>> List<K, T> {
     /// From first to last. The successor is fetched before an object is handed out, so that the caller may remove (and
     /// free) that one object: `list_for_each_entry_safe`.
     #[track_caller]
-    pub fn iter<'a>(&'a self, cache: &'a K::Cache<T>) -> Iter<'a, K, T> {
-        Iter { cache, next: self.front() }
+    pub fn iter<'a>(&'a self, cache: &'a K::Cache<T>) -> Iter<'a, K, T, Tag> {
+        Iter { cache, next: self.front(), tag: PhantomData }
     }
 
     /// `list_add_tail`. Warns, and changes nothing, when `node` is on a list already.
     #[track_caller]
     pub fn push_back(&self, cache: &K::Cache<T>, node: Handle<T>) {
         self.insert_before(cache, None, node);
+    }
+
+    /// `list_add`. Warns like [`List::push_back`].
+    #[track_caller]
+    pub fn push_front(&self, cache: &K::Cache<T>, node: Handle<T>) {
+        self.insert_before(cache, self.front(), node);
     }
 
     /// Links `node` just before `at`, or at the tail. Warns, and changes nothing, when `node` is on a list already, or
@@ -245,12 +254,13 @@ impl<K: Kernel, T: ListNode<K>> List<K, T> {
 }
 
 /// See [`List::iter`].
-pub struct Iter<'a, K: Kernel, T: ListNode<K>> {
+pub struct Iter<'a, K: Kernel, T: ListNode<K, Tag>, Tag = ()> {
     cache: &'a K::Cache<T>,
     next: Option<Handle<T>>,
+    tag: PhantomData<fn() -> Tag>,
 }
 
-impl<K: Kernel, T: ListNode<K>> Iterator for Iter<'_, K, T> {
+impl<K: Kernel, T: ListNode<K, Tag>, Tag> Iterator for Iter<'_, K, T, Tag> {
     type Item = Handle<T>;
 
     #[track_caller]

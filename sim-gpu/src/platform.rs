@@ -23,6 +23,10 @@ impl<L: Lab, M: Clone + 'static> Gpu<L, M> for GpuVm<L> {
         GpuVm::reserve_root(self)
     }
     #[track_caller]
+    fn reserve_root_after(&self, others: u8) -> Result<Self::RootReserved<'_>, Errno> {
+        L::nested(others, || GpuVm::reserve_root(self))
+    }
+    #[track_caller]
     fn update_range(&self, update: &PteUpdate) -> Result<Option<Fence>, Errno> {
         GpuVm::update_range(self, update)
     }

@@ -46,9 +46,9 @@ pub(crate) const fn is_device_pfn(pfn: u64) -> bool {
 /// Called when the last page of a device folio is free (`dev_pagemap_ops.folio_free`), with its word. In whatever context
 /// puts the page: must not sleep.
 pub type FolioFreeFn = Rc<dyn Fn(PagemapId, u64)>;
-/// `dev_pagemap_ops.migrate_to_ram`: mmap_lock, the byte address, the frame, which is locked and referenced. Ok: fault
+/// `dev_pagemap_ops.migrate_to_ram`: mmap_lock (None: held for write), the byte address, the frame, which is locked and referenced. Ok: fault
 /// again; Err: SIGBUS.
-pub type DeviceFaultFn<L> = Rc<dyn Fn(PagemapId, &MmapRead<'_, L>, u64, u64) -> Result<(), Errno>>;
+pub type DeviceFaultFn<L> = Rc<dyn Fn(PagemapId, Option<&MmapRead<'_, L>>, u64, u64) -> Result<(), Errno>>;
 /// Has [`AddressSpace::finish_async_put`] called somewhere else, soon. Any context.
 pub type AsyncPutFn = Rc<dyn Fn()>;
 
@@ -118,7 +118,10 @@ impl<L: Lab> Memory<L> {
     /// # Panics
     /// `id` is declared already or not below 4096, or there are more than 2^28 pages, or the owner is nobody.
     pub fn add_pagemap(&self, id: PagemapId, owner: Owner, pages: u64) {
-        assert!(u64::from(id.0) < 1 << (AREA_SHIFT - PAGEMAP_SHIFT) && pages <= 1 << PAGEMAP_SHIFT, "{id:?} has no room");
+        assert!(
+            u64::from(id.0) < 1 << (AREA_SHIFT - PAGEMAP_SHIFT) && pages <= 1 << PAGEMAP_SHIFT,
+            "{id:?} has no room"
+        );
         assert!(owner != Owner::NONE, "{id:?} needs an owner");
         let old = self.inner.devices.borrow_mut().pagemaps.insert(id.0, (owner, pages));
         assert!(old.is_none(), "{id:?} is declared twice");
@@ -267,7 +270,12 @@ impl<L: Lab> Inner<L> {
     /// `do_swap_page` on a device-private entry, `do_huge_pmd_device_private`: locks the folio, asks the pagemap's owner
     /// to bring it back, unlocks. Ok: fault again, whatever happened.
     #[track_caller]
-    pub(crate) fn device_fault(&self, held: &MmapRead<'_, L>, page: u64, folio: Folio) -> Result<(), FaultError> {
+    pub(crate) fn device_fault(
+        &self,
+        held: Option<&MmapRead<'_, L>>,
+        page: u64,
+        folio: Folio,
+    ) -> Result<(), FaultError> {
         let Folio { page: first, pfn, count } = folio;
         let still = || {
             let entry = self.table.borrow().get(first);

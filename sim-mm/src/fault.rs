@@ -42,6 +42,23 @@ enum Stop<L: Lab> {
     Unstable,
 }
 
+/// Under what a page is faulted in.
+pub(crate) enum Held<'a, 'b, L: Lab> {
+    /// The VMA's lock alone.
+    Vma,
+    /// mmap_lock for read.
+    Read(&'a MmapRead<'b, L>),
+    /// mmap_lock for write.
+    Write,
+}
+
+impl<L: Lab> Clone for Held<'_, '_, L> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<L: Lab> Copy for Held<'_, '_, L> {}
+
 impl<L: Lab> AddressSpace<L> {
     /// A CPU load of the 64-bit word at `addr` (rounded down to a word), faulting as needed.
     ///
@@ -106,38 +123,36 @@ impl<L: Lab> Inner<L> {
     #[track_caller]
     fn cpu_fault(&self, addr: u64, write: bool) -> Result<bool, Sigsegv> {
         let page = Pages::new(addr / PAGE_SIZE, addr / PAGE_SIZE);
-        let fault = |held: Option<&MmapRead<'_, L>>, vma: &VmaNode<L>| {
-            if !accessible(vma.flags(), write) {
-                return Err(FaultError::Failed);
-            }
-            self.handle_mm_fault(held, vma, page, write)
+        let fault = |held: Held<'_, '_, L>, vma: &VmaNode<L>| match accessible(vma.flags(), write) {
+            true => self.handle_mm_fault(held, vma, page, write),
+            false => Err(FaultError::Failed),
         };
         let mut result = Err(FaultError::Retry);
         if let Some(held) = self.vma_read_lock(addr) {
-            result = fault(None, &held.vma);
+            result = fault(Held::Vma, &held.vma);
             held.unlock();
         }
         if result == Err(FaultError::Retry) {
             let held = self.mmap_lock.read();
             let vma = self.vmas.borrow().lookup(addr);
-            result = vma.map_or(Err(FaultError::Failed), |vma| fault(Some(&held), &vma));
+            result = vma.map_or(Err(FaultError::Failed), |vma| fault(Held::Read(&held), &vma));
         }
         result.map_err(|error| {
             let bus = error == FaultError::Sigbus;
-            let (signal, access) = (if bus { "SIGBUS" } else { "SIGSEGV" }, if write { "store to" } else { "load from" });
+            let (signal, access) =
+                (if bus { "SIGBUS" } else { "SIGSEGV" }, if write { "store to" } else { "load from" });
             note!(L, "{signal}: {access} {addr:#x}");
             Sigsegv { addr, write, bus }
         })
     }
 
-    /// `handle_mm_fault` on each page of `pages`, all inside `vma`, whose flags allow the access. Holds mmap_lock
-    /// (`held`) or, without it, the VMA's lock; sleeps on migration entries and locked device pages. One scheduling
+    /// `handle_mm_fault` on each page of `pages`, all inside `vma`, whose flags allow the access. Sleeps on migration entries and locked device pages. One scheduling
     /// point for all pages that need no event. A page in device memory is asked back once; whether it came is seen by
     /// who faults again. Returns whether there was one.
     #[track_caller]
     pub(crate) fn handle_mm_fault(
         &self,
-        held: Option<&MmapRead<'_, L>>,
+        held: Held<'_, '_, L>,
         vma: &VmaNode<L>,
         pages: Pages,
         write: bool,
@@ -158,7 +173,11 @@ impl<L: Lab> Inner<L> {
                 Stop::Done => pages.last + 1,
                 Stop::Unstable => return Err(FaultError::Failed),
                 Stop::Device(folio) => {
-                    let held = held.ok_or(FaultError::Retry)?;
+                    let held = match held {
+                        Held::Vma => return Err(FaultError::Retry),
+                        Held::Read(guard) => Some(guard),
+                        Held::Write => None,
+                    };
                     self.device_fault(held, rest.first.max(folio.page), folio)?;
                     device = true;
                     folio.page + folio.count

@@ -6,11 +6,12 @@
 //! are, and a write request is ignored for them; those of others are faulted back. Exclusive entries, swap and markers do
 //! not exist here.
 
+use crate::fault::Held;
 use crate::interval::SubId;
 use crate::memory::{BLOCK_ORDER, is_zero_pfn};
 use crate::migrate::FOLIO_LOCK;
 use crate::pagetable::{Prot, Pte, block_of};
-use crate::space::{Inner, MmapRead};
+use crate::space::Inner;
 use crate::vma::VmaNode;
 use interleave::lab::{Gate, Lab, Span, Visible};
 use model::platform::{HmmPfn, HmmRange, HmmRequest, Owner};
@@ -52,12 +53,16 @@ impl<L: Lab> Inner<L> {
     #[track_caller]
     pub(crate) fn hmm_range_fault(
         &self,
-        held: &MmapRead<'_, L>,
+        held: Held<'_, '_, L>,
         range: &HmmRange<SubId>,
         pfns: &mut [HmmPfn],
     ) -> Result<(), Errno> {
         let HmmRange { notifier: sub, notifier_seq: seq, start, request, owner } = *range;
         let ask = Ask { request, owner };
+        self.costs.add(|costs| {
+            costs.hmm_calls += 1;
+            costs.hmm_pages += pfns.len() as u64;
+        });
         if pfns.is_empty() {
             return Ok(());
         }
@@ -85,7 +90,7 @@ impl<L: Lab> Inner<L> {
                         L::retry_point("hmm_range_fault: the same page again");
                     }
                     faulted = Some((last, write));
-                    self.handle_mm_fault(Some(held), &vma, part, write).map_err(|_| Errno::EFAULT)?;
+                    self.handle_mm_fault(held, &vma, part, write).map_err(|_| Errno::EFAULT)?;
                 }
                 Walk::Migration(page, gate) => {
                     note!(L, "hmm_range_fault: waits for the migration of page {page:#x}");

@@ -27,8 +27,8 @@
 //!
 //! Not modelled: fork, mremap, swap, khugepaged, userfaultfd, device-exclusive entries, device-coherent memory, shared and file mappings.
 
-mod costs;
 mod collect;
+mod costs;
 mod device;
 mod fault;
 mod hmm;
@@ -52,4 +52,4 @@ pub use device::{AsyncPutFn, DeviceFaultFn, FolioFreeFn, device_pfn};
 pub use interval::{InvalidateFn, ReturnedFn, SubId, SubState, SubView, UNINITIALISED_OWNER};
 pub use memory::{BLOCK_ORDER, BLOCK_PAGES, HUGE_ZERO_PFN, Memory, POISON, Word, ZERO_PFN, is_zero_pfn};
 pub use pagetable::{Entry, Prot, Pte};
-pub use space::{AddressSpace, MmapRead, Options, Sigsegv, TASK_SIZE};
+pub use space::{AddressSpace, MmapRead, MmapWrite, Options, Sigsegv, TASK_SIZE};

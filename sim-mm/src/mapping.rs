@@ -3,6 +3,7 @@
 //! Answers to `mm/vma.c` (`__mmap_region`, `do_vmi_align_munmap`, `vms_complete_munmap_vmas`; spec mm-events 2.1) and
 //! `mm_populate`.
 
+use crate::fault::Held;
 use crate::interval::event;
 use crate::memory::BLOCK_PAGES;
 use crate::pagetable::Gather;
@@ -109,7 +110,7 @@ impl<L: Lab> AddressSpace<L> {
             if vma.flags().read || vma.flags().write {
                 // populate_vma_page_range gives up on a VMA silently, and so does mm_populate.
                 let pages = vma.bytes().clip(&bytes).pages();
-                let _ = mm.handle_mm_fault(Some(&held), &vma, pages, vma.flags().write);
+                let _ = mm.handle_mm_fault(Held::Read(&held), &vma, pages, vma.flags().write);
             }
         }
         Ok(())

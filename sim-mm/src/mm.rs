@@ -1,7 +1,8 @@
 //! The driver's view: [`model::platform::Mm`] for [`AddressSpace`].
 
+use crate::fault::Held;
 use crate::interval::SubId;
-use crate::space::{AddressSpace, MmapRead};
+use crate::space::{AddressSpace, MmapRead, MmapWrite};
 use interleave::lab::{Lab, Span};
 use model::Errno;
 use model::platform::{HmmPfn, HmmRange, Mm, NotifierEntry, RwSem, Shared, Vma};
@@ -10,6 +11,10 @@ use model::units::Bytes;
 impl<L: Lab> Mm<L> for AddressSpace<L> {
     type ReadGuard<'a>
         = MmapRead<'a, L>
+    where
+        Self: 'a;
+    type WriteGuard<'a>
+        = MmapWrite<'a, L>
     where
         Self: 'a;
     type Sub = SubId;
@@ -48,33 +53,46 @@ impl<L: Lab> Mm<L> for AddressSpace<L> {
         self.inner.vmas.borrow().find(addr).map(|vma| vma.view())
     }
 
+    #[track_caller]
+    fn mmap_write_lock(&self) -> Self::WriteGuard<'_> {
+        self.check_alive();
+        self.inner.mmap_lock.write()
+    }
+
+    #[track_caller]
+    fn mmap_write_downgrade<'a>(&'a self, held: Self::WriteGuard<'a>) -> Self::ReadGuard<'a> {
+        <L::RwSem<()> as RwSem<()>>::downgrade(held)
+    }
+
+    fn find_vma_write_locked(&self, _held: &Self::WriteGuard<'_>, addr: u64) -> Option<Vma> {
+        self.inner.vmas.borrow().find(addr).map(|vma| vma.view())
+    }
+
     /// The first insertion of an mm registers under mmap_lock held for write, all VMA locks and all rmap locks
     /// (`mm_take_all_locks`). No signals here, so no EINTR.
     #[track_caller]
     fn interval_insert(&self, entry: NotifierEntry, bytes: Bytes, publish: impl FnOnce(SubId)) -> Result<SubId, Errno> {
         self.check_alive();
-        let mm = &*self.inner;
-        if !mm.registered.read_once() {
-            let held = mm.mmap_lock.write();
-            if !mm.notifiers.has_itree.get() {
-                let vmas = mm.vmas.borrow().overlapping(Bytes::new(0, u64::MAX));
-                mm.vma_start_write(&held, Span::ALL, &vmas);
-                let _rmap = mm.anon_vma.write();
-                mm.notifiers.has_itree.set(true);
-                mm.registered.write_once(true);
-                mm.vma_end_write(Span::ALL, &vmas, true);
-            }
+        if !self.inner.registered.read_once() {
+            let held = self.inner.mmap_lock.write();
+            self.register(&held);
         }
-        if bytes.is_empty() {
-            return Err(Errno::EOVERFLOW);
+        self.insert_registered(entry, bytes, publish)
+    }
+
+    #[track_caller]
+    fn interval_insert_locked(
+        &self,
+        held: &Self::WriteGuard<'_>,
+        entry: NotifierEntry,
+        bytes: Bytes,
+        publish: impl FnOnce(SubId),
+    ) -> Result<SubId, Errno> {
+        self.check_alive();
+        if !self.inner.registered.read_once() {
+            self.register(held);
         }
-        if !mm.has_users() {
-            L::warn(format_args!("interval notifier inserted into {self:?}, which has no users"));
-            return Err(Errno::EINVAL);
-        }
-        self.grab();
-        mm.costs.add(|costs| costs.notifiers += 1);
-        Ok(mm.notifiers.insert(entry, bytes, publish))
+        self.insert_registered(entry, bytes, publish)
     }
 
     #[track_caller]
@@ -107,10 +125,53 @@ impl<L: Lab> Mm<L> for AddressSpace<L> {
         range: &HmmRange<SubId>,
         pfns: &mut [HmmPfn],
     ) -> Result<(), Errno> {
-        self.inner.costs.add(|costs| {
-            costs.hmm_calls += 1;
-            costs.hmm_pages += pfns.len() as u64;
-        });
-        self.inner.hmm_range_fault(held, range, pfns)
+        self.inner.hmm_range_fault(Held::Read(held), range, pfns)
+    }
+
+    #[track_caller]
+    fn hmm_range_fault_write_locked(
+        &self,
+        _: &Self::WriteGuard<'_>,
+        range: &HmmRange<SubId>,
+        pfns: &mut [HmmPfn],
+    ) -> Result<(), Errno> {
+        self.inner.hmm_range_fault(Held::Write, range, pfns)
+    }
+}
+
+impl<L: Lab> AddressSpace<L> {
+    /// `__mmu_notifier_register(NULL, mm)`: once, with every lock of the mm (`mm_take_all_locks`).
+    #[track_caller]
+    fn register(&self, held: &MmapWrite<'_, L>) {
+        let mm = &*self.inner;
+        if !mm.notifiers.has_itree.get() {
+            let vmas = mm.vmas.borrow().overlapping(Bytes::new(0, u64::MAX));
+            mm.vma_start_write(held, Span::ALL, &vmas);
+            let _rmap = mm.anon_vma.write();
+            mm.notifiers.has_itree.set(true);
+            mm.registered.write_once(true);
+            mm.vma_end_write(Span::ALL, &vmas, true);
+        }
+    }
+
+    /// `__mmu_interval_notifier_insert` and its checks.
+    #[track_caller]
+    fn insert_registered(
+        &self,
+        entry: NotifierEntry,
+        bytes: Bytes,
+        publish: impl FnOnce(SubId),
+    ) -> Result<SubId, Errno> {
+        let mm = &*self.inner;
+        if bytes.is_empty() {
+            return Err(Errno::EOVERFLOW);
+        }
+        if !mm.has_users() {
+            L::warn(format_args!("interval notifier inserted into {self:?}, which has no users"));
+            return Err(Errno::EINVAL);
+        }
+        self.grab();
+        mm.costs.add(|costs| costs.notifiers += 1);
+        Ok(mm.notifiers.insert(entry, bytes, publish))
     }
 }

@@ -90,7 +90,11 @@ impl<L: Lab> Inner<L> {
             _ => return None,
         };
         let new = Pte::Migration { migration, pfn, prot };
-        if count > 1 { table.set_block(page, new) } else { table.set(page, new) }
+        if count > 1 {
+            table.set_block(page, new)
+        } else {
+            table.set(page, new)
+        }
         self.memory.remove_maps(pfn, count);
         self.memory.put_not_last(pfn, count);
         Some(prot)
@@ -146,7 +150,11 @@ impl<L: Lab> Inner<L> {
             } else {
                 Pte::Present { pfn: to, prot: limit(page).map_or(prot, |limit| prot.min(limit)) }
             };
-            if count > 1 { table.set_block(page, new) } else { table.set(page, new) }
+            if count > 1 {
+                table.set_block(page, new)
+            } else {
+                table.set(page, new)
+            }
             self.memory.get_mapped(to, count);
         }
     }

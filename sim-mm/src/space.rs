@@ -33,7 +33,7 @@ use std::rc::Rc;
 /// mmap_lock held for read.
 pub type MmapRead<'a, L> = <<L as model::platform::Kernel>::RwSem<()> as RwSem<()>>::ReadGuard<'a>;
 /// mmap_lock held for write.
-pub(crate) type MmapWrite<'a, L> = <<L as model::platform::Kernel>::RwSem<()> as RwSem<()>>::WriteGuard<'a>;
+pub type MmapWrite<'a, L> = <<L as model::platform::Kernel>::RwSem<()> as RwSem<()>>::WriteGuard<'a>;
 
 /// The highest user address, one past (47 bits).
 pub const TASK_SIZE: u64 = 1 << 47;

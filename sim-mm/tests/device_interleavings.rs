@@ -7,7 +7,7 @@ use common::device::{DATA, GPU, Log, OWNER, SYSTEM, evict, hmm, to_device_at, wi
 use common::{AtRest, BASE, Play, RW, World, always, must, pages, sometimes, world};
 use interleave::lab::{Invariant, Lab, Violation};
 use interleave::{Config, End, Launch, Limits, Sim, Strategy, explore};
-use model::platform::{DeviceMemory, HmmRequest, MigrateSelect, MigratePfn, MigrateVma, Mm, Owner};
+use model::platform::{DeviceMemory, HmmRequest, MigratePfn, MigrateSelect, MigrateVma, Mm, Owner};
 use model::units::PAGE_SIZE;
 use sim_mm::{Options, Pte, device_pfn};
 use std::cell::RefCell;
@@ -197,13 +197,8 @@ fn pages_that_go_take_their_device_pages_along() {
 
 #[test]
 fn nobody_gets_more_rights_than_the_vma_has() {
-    const FORBIDS: [&[Act]; 5] = [
-        &[to_vram, protect],
-        &[to_vram, forbid],
-        &[empty_vram, protect],
-        &[empty_vram, forbid],
-        &[load, protect],
-    ];
+    const FORBIDS: [&[Act]; 5] =
+        [&[to_vram, protect], &[to_vram, forbid], &[empty_vram, protect], &[empty_vram, forbid], &[load, protect]];
     for start in [Start::Hole, Start::Ram, Start::Vram] {
         for acts in FORBIDS {
             always(play(start, acts, |world, _| {
@@ -303,13 +298,24 @@ const FULL: u64 = 2_000;
 fn the_reduced_search_comes_to_the_outcomes_of_the_full_one() {
     let moves: [Act; 3] = [to_vram, empty_vram, load];
     let others: [Act; 12] = [
-        to_vram_too, load, store, load_next_door, munmap, dontneed, remap, protect, compact, own_hmm, foreign_hmm,
+        to_vram_too,
+        load,
+        store,
+        load_next_door,
+        munmap,
+        dontneed,
+        remap,
+        protect,
+        compact,
+        own_hmm,
+        foreign_hmm,
         device_load,
     ];
     let mut exhausted = 0;
     for one in moves {
         for other in others.into_iter().chain([empty_vram as Act]) {
-            for (start, listening) in [(Start::Vram, true), (Start::Vram, false), (Start::Ram, false), (Start::Hole, false)]
+            for (start, listening) in
+                [(Start::Vram, true), (Start::Vram, false), (Start::Ram, false), (Start::Hole, false)]
             {
                 let (reduced, end) = outcomes([one, other], start, listening, true);
                 assert_eq!(end, End::Exhausted);

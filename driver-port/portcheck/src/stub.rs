@@ -247,6 +247,7 @@ impl Kernel for Stub {
 pub struct StubMm;
 impl Mm<Stub> for StubMm {
     type ReadGuard<'a> = PhantomData<&'a ()>;
+    type WriteGuard<'a> = PhantomData<&'a mut ()>;
     type Sub = u32;
     fn is_same(&self, _: &Self) -> bool {
         true
@@ -264,6 +265,32 @@ impl Mm<Stub> for StubMm {
         let bytes = Bytes::new(0x20_0000, 0x40_0000);
         let flags = VmaFlags { read: true, write: true, anon: true, ..VmaFlags::default() };
         (addr < bytes.end).then_some(Vma { bytes, flags })
+    }
+    fn mmap_write_lock(&self) -> PhantomData<&mut ()> {
+        PhantomData
+    }
+    fn mmap_write_downgrade<'a>(&'a self, _: PhantomData<&'a mut ()>) -> PhantomData<&'a ()> {
+        PhantomData
+    }
+    fn find_vma_write_locked(&self, _: &PhantomData<&mut ()>, addr: u64) -> Option<Vma> {
+        self.find_vma(&PhantomData, addr)
+    }
+    fn interval_insert_locked(
+        &self,
+        _: &PhantomData<&mut ()>,
+        entry: NotifierEntry,
+        bytes: Bytes,
+        publish: impl FnOnce(u32),
+    ) -> Result<u32, Errno> {
+        self.interval_insert(entry, bytes, publish)
+    }
+    fn hmm_range_fault_write_locked(
+        &self,
+        _: &PhantomData<&mut ()>,
+        range: &HmmRange<u32>,
+        pfns: &mut [HmmPfn],
+    ) -> Result<(), Errno> {
+        self.hmm_range_fault(&PhantomData, range, pfns)
     }
     fn interval_insert(&self, _: NotifierEntry, _: Bytes, publish: impl FnOnce(u32)) -> Result<u32, Errno> {
         publish(0);

@@ -68,6 +68,7 @@ use model::Errno;
 use model::platform::{Kernel, Plant, QueueKind};
 use std::cell::RefCell;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// The kernel on loom. Usable only inside [`Loom::check`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -118,6 +119,12 @@ impl Kernel for Loom {
     }
 
     fn noreclaim() {}
+
+    fn current_task() -> u64 {
+        let mut hasher = DefaultHasher::new();
+        context::this_thread().hash(&mut hasher);
+        hasher.finish() | 1
+    }
 
     /// Always 0: a clock would be one more thing to explore, and timers expire by choice here.
     fn now_ms() -> u64 {

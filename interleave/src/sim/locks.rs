@@ -72,6 +72,12 @@ impl<T: 'static> Mutex<T> for SimMutex<T> {
     fn lock(&self) -> SimMutexGuard<'_, T> {
         self.lock_at(Location::caller())
     }
+
+    #[track_caller]
+    fn lock_nested(&self, subclass: u8) -> SimMutexGuard<'_, T> {
+        let place = Location::caller();
+        super::nested(subclass, || self.lock_at(place))
+    }
 }
 
 impl<T: 'static> SimMutex<T> {
@@ -85,13 +91,6 @@ impl<T: 'static> SimMutex<T> {
     pub fn try_lock(&self) -> Option<SimMutexGuard<'_, T>> {
         let class = self.lock.tries(Kind::TryLock, How::Write, Location::caller())?;
         Some(SimMutexGuard { value: self.value.borrow_mut(), lock: self.lock, class })
-    }
-
-    /// `mutex_lock_nested`: inside another lock of its class, by a rule that `subclass`, from 1, stands for.
-    #[track_caller]
-    pub fn lock_nested(&self, subclass: u8) -> SimMutexGuard<'_, T> {
-        let place = Location::caller();
-        super::nested(subclass, || self.lock_at(place))
     }
 
     fn lock_at(&self, place: &'static Location<'static>) -> SimMutexGuard<'_, T> {

@@ -77,6 +77,10 @@ impl Kernel for Sim {
         SimNoReclaim::new()
     }
 
+    fn current_task() -> u64 {
+        with(|exec| u64::from(exec.current)) + 1
+    }
+
     fn now_ms() -> u64 {
         with(|exec| exec.look_at_time())
     }

@@ -26,6 +26,21 @@ pub trait Gpu<K: Kernel, M>: Clone + 'static {
     #[track_caller]
     fn reserve_root(&self) -> Result<Self::RootReserved<'_>, Errno>;
 
+    /// The same while the caller has reserved the root directories of `others` other GPUs in the same `drm_exec`, which
+    /// sorts out who waits for whom.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    #[track_caller]
+    fn reserve_root_after(&self, _others: u8) -> Result<Self::RootReserved<'_>, Errno> {
+        self.reserve_root()
+    }
+
+    /// The mapping of a buffer object (userptr included) in this VM that overlaps `pages`. The root is reserved.
+    fn bo_mapping(&self, _root: &Self::RootReserved<'_>, _pages: Pages) -> Option<Pages> {
+        None
+    }
+
     /// `amdgpu_vm_update_range`. Takes the VM's eviction lock.
     ///
     /// # Errors

@@ -53,6 +53,12 @@ pub trait Kernel: Sized + 'static {
     /// Until the returned value is dropped, allocations of this thread do not enter direct reclaim.
     fn noreclaim() -> Self::NoReclaim;
 
+    /// `current`, as a number that no two tasks share and that is never 0. Only ever compared. The default is right for
+    /// a platform with one task.
+    fn current_task() -> u64 {
+        1
+    }
+
     /// Jiffies in milliseconds. Never decides anything but timeouts.
     fn now_ms() -> u64;
 
@@ -130,6 +136,11 @@ pub trait Mutex<T>: Sized {
     /// Sleeps until the lock is ours.
     #[track_caller]
     fn lock(&self) -> Self::Guard<'_>;
+    /// `mutex_lock_nested`: inside another lock of its class, by a rule that `subclass`, from 1, stands for.
+    #[track_caller]
+    fn lock_nested(&self, _subclass: u8) -> Self::Guard<'_> {
+        self.lock()
+    }
 }
 
 /// A spinning lock that holds its data; its holder is atomic.
@@ -315,13 +326,38 @@ pub struct ClientId(pub u32);
 pub enum WorkFunc {
     /// [`amdgpu::Svm::gc_work`](crate::amdgpu::Svm::gc_work).
     Gc,
-    /// [`amdgpu::Svm::restore_work`](crate::amdgpu::Svm::restore_work).
+    /// [`amdgpu::Svm::restore_work`](crate::amdgpu::Svm::restore_work) or
+    /// [`kfd::Svms::restore_work`](crate::kfd::Svms::restore_work).
     Restore,
     /// `amdgpu_irq_handle_ih1`, `amdgpu_irq_handle_ih_soft`: the platform's own, retry faults of a GPU. No driver of ours
     /// queues it.
     FaultInterrupt,
     /// `drm_sched_run_job_work` of a copy engine: the platform's own as well.
     CopyEngine,
+    /// [`kfd::Svms::deferred_work`](crate::kfd::Svms::deferred_work).
+    Deferred,
+    /// [`kfd::Svms::evict_bo_work`](crate::kfd::Svms::evict_bo_work).
+    EvictBo,
+    /// [`kfd::Svms::release_bo_work`](crate::kfd::Svms::release_bo_work).
+    ReleaseBo,
+    /// [`kfd::Svms::fini`](crate::kfd::Svms::fini), after the last reference of the process.
+    ReleaseProcess,
+}
+
+impl WorkFunc {
+    /// What the kernel calls it; it names the worker in timelines.
+    pub const fn name(self) -> &'static str {
+        match self {
+            WorkFunc::Gc => "gc_work",
+            WorkFunc::Restore => "restore_work",
+            WorkFunc::FaultInterrupt => "ih_work",
+            WorkFunc::CopyEngine => "sdma",
+            WorkFunc::Deferred => "deferred_list_work",
+            WorkFunc::EvictBo => "eviction_work",
+            WorkFunc::ReleaseBo => "release_work",
+            WorkFunc::ReleaseProcess => "kfd_process_wq_release",
+        }
+    }
 }
 
 /// A workqueue.

@@ -14,6 +14,10 @@ pub trait Mm<K: Kernel>: Clone + 'static {
     type ReadGuard<'a>
     where
         Self: 'a;
+    /// mmap_lock held for write.
+    type WriteGuard<'a>
+    where
+        Self: 'a;
     /// A registered interval subscription (`struct mmu_interval_notifier *`).
     type Sub: Copy + Eq + fmt::Debug + 'static;
 
@@ -37,6 +41,19 @@ pub trait Mm<K: Kernel>: Clone + 'static {
     /// `find_vma`: the lowest VMA with `end > addr`. It may begin above `addr`.
     fn find_vma(&self, held: &Self::ReadGuard<'_>, addr: u64) -> Option<Vma>;
 
+    /// `mmap_write_lock`.
+    #[track_caller]
+    fn mmap_write_lock(&self) -> Self::WriteGuard<'_>;
+    /// `mmap_write_downgrade`: keeps the lock, for read.
+    #[track_caller]
+    fn mmap_write_downgrade<'a>(&'a self, held: Self::WriteGuard<'a>) -> Self::ReadGuard<'a>;
+    /// [`Mm::find_vma`] by who holds mmap_lock for write.
+    fn find_vma_write_locked(&self, held: &Self::WriteGuard<'_>, addr: u64) -> Option<Vma>;
+    /// `vma_is_initial_heap` or `vma_is_initial_stack`.
+    fn is_heap_or_stack(&self, _vma: &Vma) -> bool {
+        false
+    }
+
     /// `mmu_interval_notifier_insert`: from now on invalidations that hit `bytes` call the driver's
     /// `mmu_invalidate` of `entry`. Must be called without mmap_lock (the first one of an mm takes it for write).
     ///
@@ -49,6 +66,18 @@ pub trait Mm<K: Kernel>: Clone + 'static {
     #[track_caller]
     fn interval_insert(
         &self,
+        entry: NotifierEntry,
+        bytes: Bytes,
+        publish: impl FnOnce(Self::Sub),
+    ) -> Result<Self::Sub, Errno>;
+    /// `mmu_interval_notifier_insert_locked`: the same by who holds mmap_lock for write.
+    ///
+    /// # Errors
+    /// Those of [`Mm::interval_insert`].
+    #[track_caller]
+    fn interval_insert_locked(
+        &self,
+        held: &Self::WriteGuard<'_>,
         entry: NotifierEntry,
         bytes: Bytes,
         publish: impl FnOnce(Self::Sub),
@@ -73,6 +102,18 @@ pub trait Mm<K: Kernel>: Clone + 'static {
     fn hmm_range_fault(
         &self,
         held: &Self::ReadGuard<'_>,
+        range: &HmmRange<Self::Sub>,
+        pfns: &mut [HmmPfn],
+    ) -> Result<(), Errno>;
+    /// [`Mm::hmm_range_fault`] by who holds mmap_lock for write. A foreign device page is faulted like any other, but
+    /// whoever does this must be one whose `migrate_to_ram` does nothing for itself (KFD's `faulting_task`).
+    ///
+    /// # Errors
+    /// Those of [`Mm::hmm_range_fault`].
+    #[track_caller]
+    fn hmm_range_fault_write_locked(
+        &self,
+        held: &Self::WriteGuard<'_>,
         range: &HmmRange<Self::Sub>,
         pfns: &mut [HmmPfn],
     ) -> Result<(), Errno>;

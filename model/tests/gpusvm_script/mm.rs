@@ -2,7 +2,7 @@
 //! it (spec mm-events 1, 3).
 
 use super::frames::Frames;
-use super::kernel::{Lock, Reading};
+use super::kernel::{Exclusive, Lock, Reading};
 use super::{Point, Seq, allocate, holds, log, reached, shared};
 use model::Errno;
 use model::platform::*;
@@ -245,6 +245,7 @@ impl ScriptMm {
 
 impl Mm<Seq> for ScriptMm {
     type ReadGuard<'a> = Reading<'a, ()>;
+    type WriteGuard<'a> = Exclusive<'a, ()>;
     type Sub = usize;
 
     fn is_same(&self, _: &Self) -> bool {
@@ -278,6 +279,34 @@ impl Mm<Seq> for ScriptMm {
     }
     fn find_vma(&self, _: &Reading<'_, ()>, addr: u64) -> Option<Vma> {
         self.state.borrow().vmas.iter().find(|vma| vma.bytes.end > addr).copied()
+    }
+
+    fn mmap_write_lock(&self) -> Exclusive<'_, ()> {
+        assert!(!holds("notifier_lock"), "mmap_lock is outside the notifier lock");
+        RwSem::write(&*self.mmap_lock)
+    }
+    fn mmap_write_downgrade<'a>(&'a self, held: Exclusive<'a, ()>) -> Reading<'a, ()> {
+        <Lock<()> as RwSem<()>>::downgrade(held)
+    }
+    fn find_vma_write_locked(&self, _: &Exclusive<'_, ()>, addr: u64) -> Option<Vma> {
+        self.state.borrow().vmas.iter().find(|vma| vma.bytes.end > addr).copied()
+    }
+    fn interval_insert_locked(
+        &self,
+        _: &Exclusive<'_, ()>,
+        _: NotifierEntry,
+        _: Bytes,
+        _: impl FnOnce(usize),
+    ) -> Result<usize, Errno> {
+        unreachable!("drm_gpusvm registers without mmap_lock")
+    }
+    fn hmm_range_fault_write_locked(
+        &self,
+        _: &Exclusive<'_, ()>,
+        _: &HmmRange<usize>,
+        _: &mut [HmmPfn],
+    ) -> Result<(), Errno> {
+        unreachable!("drm_gpusvm takes mmap_lock for read")
     }
 
     fn interval_insert(&self, entry: NotifierEntry, bytes: Bytes, publish: impl FnOnce(usize)) -> Result<usize, Errno> {
