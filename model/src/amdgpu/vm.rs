@@ -181,7 +181,7 @@ impl<P: Platform> VmManager<P> {
         let result = self.svm_init(object, slabs, config, mm);
         if let Err(error) = result {
             note!(P::Kernel, "make_compute: svm init gives {error}");
-            if self.config.design == Design::Hardened {
+            if self.config.design != Design::PocV1 {
                 object.is_compute_context.write_once(false);
             }
         }
@@ -195,7 +195,9 @@ impl<P: Platform> VmManager<P> {
             return Ok(());
         }
         slabs.cache_init(self.config.design)?;
-        let svm = self.instances.alloc(Svm::init(config, mm, vm.gpu.clone())?)?;
+        let svm = self.instances.alloc(Svm::init(config, mm.clone(), vm.gpu.clone())?);
+        // Dropping an instance does not give back the grab that its init took.
+        let svm = svm.inspect_err(|_| mm.mmdrop())?;
         self.live.inc_return();
         vm.svm.write_once(Some(svm));
         Ok(())
@@ -240,22 +242,15 @@ impl<P: Platform> VmManager<P> {
         args: &IoctlArgs,
         user: &mut dyn UserAttrs,
     ) -> Result<(), Errno> {
-        match self.config.design {
-            Design::PocV1 => {
-                let handle = self.svm_of(vm).ok_or(Errno::EOPNOTSUPP)?;
-                let result = self.instance(handle).ioctl(args, user);
-                // Up to here it was used.
-                self.instance(handle);
-                result
-            }
-            Design::Hardened => {
-                let svm = self.instance(self.svm_of(vm).ok_or(Errno::EOPNOTSUPP)?);
-                if !current.is_same(svm.gpusvm.mm()) {
-                    return Err(Errno::EPERM);
-                }
-                svm.ioctl(args, user)
-            }
+        let handle = self.svm_of(vm).ok_or(Errno::EOPNOTSUPP)?;
+        let svm = self.instance(handle);
+        if self.config.design != Design::PocV1 && !current.is_same(svm.gpusvm.mm()) {
+            return Err(Errno::EPERM);
         }
+        let result = svm.ioctl(args, user);
+        // Up to here it was used.
+        self.instance(handle);
+        result
     }
 
     /// `amdgpu_svm_lookup_by_pasid`: the instance, with a reference. Any context.
@@ -270,7 +265,7 @@ impl<P: Platform> VmManager<P> {
             // kref_get: fini may have dropped the last reference since the pointer was read.
             Design::PocV1 => self.instance(svm).kref_get(),
             // The VM is in the table, so its file still has a reference.
-            Design::Hardened => self.instance(svm).get().then_some(())?,
+            _ => self.instance(svm).get().then_some(())?,
         }
         Some(svm)
     }
@@ -314,7 +309,7 @@ impl<P: Platform> VmManager<P> {
             match self.handle_fault(pasid, addr, write) {
                 Ok(()) => return Handled::Svm,
                 // What comes in between is no verdict: the GPU asks again. `poc-v1` ends the wave for it.
-                Err(Errno::EAGAIN) if self.config.design == Design::Hardened => return Handled::Svm,
+                Err(Errno::EAGAIN) if self.config.design != Design::PocV1 => return Handled::Svm,
                 Err(error) => note!(P::Kernel, "fault at {addr:#x}: SVM says {error}"),
             }
         } else if is_compute && kfd().is_ok() {
