@@ -281,7 +281,7 @@ fn a_fault_while_the_vm_closes() {
 /// R38.
 #[test]
 fn a_vm_whose_svm_could_not_be_made_is_half_a_compute_vm() {
-    for design in Design::ALL {
+    for design in [Design::PocV1, Design::Hardened] {
         let m = Machine::new(Setup { design, ..POC });
         let vm = m.graphics(1);
         let bad = SvmConfig { chunk_sizes: ChunkSizes::EMPTY, ..m.config(1) };
@@ -302,7 +302,7 @@ fn a_vm_whose_svm_could_not_be_made_is_half_a_compute_vm() {
 /// R39.
 #[test]
 fn a_file_in_another_process_mirrors_the_first_one() {
-    for design in Design::ALL {
+    for design in [Design::PocV1, Design::Hardened] {
         let m = Machine::new(Setup { design, ..POC });
         let vm = m.compute(1);
         let other = AddressSpace::<Sim>::new(m.mm.memory(), 1, Options::default()).unwrap();
@@ -312,7 +312,7 @@ fn a_file_in_another_process_mirrors_the_first_one() {
                 assert_eq!(result, Ok(()), "nothing is mapped there, but nobody looks there");
                 assert!(m.gpu.pte(0x200).is_valid());
             }
-            Design::Hardened => {
+            _ => {
                 assert_eq!(result, Err(Errno::EPERM));
                 assert!(!m.gpu.pte(0x200).is_valid());
             }

@@ -63,7 +63,7 @@ impl<P: Platform> Slabs<P> {
             // A mutex since the eighth posting.
             Design::PocV8 => Some(self.creating.lock()),
             Design::PocV1 => None,
-            Design::Hardened => Some(self.creating.lock()),
+            _ => Some(self.creating.lock()),
         };
         if self.range.read_once() {
             return Ok(());

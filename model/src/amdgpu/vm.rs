@@ -203,7 +203,9 @@ impl<P: Platform> VmManager<P> {
             return Ok(());
         }
         slabs.cache_init(self.config.design)?;
-        let svm = self.instances.alloc(Svm::init(config, mm, vm.gpu.clone())?)?;
+        let svm = self.instances.alloc(Svm::init(config, mm.clone(), vm.gpu.clone())?);
+        // Dropping an instance does not give back the grab that its init took.
+        let svm = svm.inspect_err(|_| mm.mmdrop())?;
         self.live.inc_return();
         vm.svm.write_once(Some(svm));
         Ok(())
@@ -250,28 +252,21 @@ impl<P: Platform> VmManager<P> {
         args: &IoctlArgs,
         user: &mut dyn UserAttrs,
     ) -> Result<(), Errno> {
-        match self.config.design {
-            Design::PocV1 | Design::PocV8 => {
-                if self.config.design == Design::PocV8
-                    && let object = self.vms.get(vm)
-                    && let Some(config) = object.config.get()
-                {
-                    self.svm_init(object, slabs, config, current.clone())?;
-                }
-                let handle = self.svm_of(vm).ok_or(Errno::EOPNOTSUPP)?;
-                let result = self.instance(handle).ioctl(args, user);
-                // Up to here it was used.
-                self.instance(handle);
-                result
-            }
-            Design::Hardened => {
-                let svm = self.instance(self.svm_of(vm).ok_or(Errno::EOPNOTSUPP)?);
-                if !current.is_same(svm.gpusvm.mm()) {
-                    return Err(Errno::EPERM);
-                }
-                svm.ioctl(args, user)
-            }
+        if self.config.design.created_by_ioctl()
+            && let object = self.vms.get(vm)
+            && let Some(config) = object.config.get()
+        {
+            self.svm_init(object, slabs, config, current.clone())?;
         }
+        let handle = self.svm_of(vm).ok_or(Errno::EOPNOTSUPP)?;
+        let svm = self.instance(handle);
+        if self.config.design == Design::Hardened && !current.is_same(svm.gpusvm.mm()) {
+            return Err(Errno::EPERM);
+        }
+        let result = svm.ioctl(args, user);
+        // Up to here it was used.
+        self.instance(handle);
+        result
     }
 
     /// `amdgpu_svm_lookup_by_pasid`: the instance, with a reference. Any context.
@@ -286,7 +281,7 @@ impl<P: Platform> VmManager<P> {
             // kref_get: fini may have dropped the last reference since the pointer was read.
             Design::PocV1 | Design::PocV8 => self.instance(svm).kref_get(),
             // The VM is in the table, so its file still has a reference.
-            Design::Hardened => self.instance(svm).get().then_some(())?,
+            _ => self.instance(svm).get().then_some(())?,
         }
         Some(svm)
     }
@@ -331,8 +326,16 @@ impl<P: Platform> VmManager<P> {
             match self.handle_fault(pasid, fault) {
                 Ok(()) => return Handled::Svm,
                 // What comes in between is no verdict: the GPU asks again. `poc-v1` ends the wave for it.
-                Err(Errno::EAGAIN) if self.config.design == Design::Hardened => return Handled::Svm,
-                Err(error) => note!(P::Kernel, "fault at {:#x}: SVM says {error}", fault.addr),
+        if self.config.design.created_by_ioctl()
+            && let object = self.vms.get(vm)
+            && let Some(config) = object.config.get()
+        {
+            self.svm_init(object, slabs, config, current.clone())?;
+        }
+        let handle = self.svm_of(vm).ok_or(Errno::EOPNOTSUPP)?;
+        let svm = self.instance(handle);
+        if self.config.design == Design::Hardened && !current.is_same(svm.gpusvm.mm()) {
+            return Err(Errno::EPERM);
             }
         } else if is_compute && kfd().is_ok() {
             return Handled::Kfd;
