@@ -157,11 +157,15 @@ pub struct Question<'a> {
     minimise: bool,
 }
 
+/// Version and build of svmlab, as `svmlab --version` says it. The build is a hash over the sources of everything that
+/// decides a search (see `build.rs`), so that a change that nobody numbered counts as one.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (build ", env!("SVMLAB_BUILD"), ")");
+
 /// The part of a checkpoint or a shard's report that says what is searched. Two searches with the same one are the same
 /// search, event by event.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SearchHeader {
-    /// Version of svmlab: another one may explore in another order.
+    /// [`VERSION`]: another one may explore in another order.
     pub svmlab: String,
     /// Name of the scenario.
     pub scenario: String,
@@ -236,7 +240,7 @@ impl<'a> Question<'a> {
     /// What names the search.
     pub fn header(&self) -> SearchHeader {
         SearchHeader {
-            svmlab: env!("CARGO_PKG_VERSION").to_owned(),
+            svmlab: VERSION.to_owned(),
             scenario: self.scenario.name.clone(),
             text: self.scenario.source.text.to_string(),
             design: self.design.name().to_owned(),

@@ -6,7 +6,7 @@ use super::shard::Report;
 use super::terminal::Terminal;
 use super::{BadInput, FINE, VIOLATION};
 use crate::lang::parse;
-use crate::run::{CheckVerdict, Question};
+use crate::run::{CheckVerdict, Question, VERSION};
 use interleave::search::TaskResult;
 use interleave::{End, Outcome, Stats};
 use std::collections::BTreeMap;
@@ -18,10 +18,13 @@ pub(super) fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<u8, BadInpu
     for path in &args.reports {
         reports.push((path, Report::read(path)?));
     }
-    let covered = cover(&reports)?;
     let Some((first_path, first)) = reports.first() else { return Err(BadInput::new("no reports")) };
     let header = &first.search;
     let in_file = |why: &dyn std::fmt::Display| BadInput::new(format!("{}: {why}", first_path.display()));
+    if header.svmlab != VERSION {
+        return Err(in_file(&format!("it is of another build: of svmlab {}, and this is {VERSION}", header.svmlab)));
+    }
+    let covered = cover(&reports)?;
     let scenario = parse(&format!("{}.kdl", header.scenario), &header.text)
         .map_err(|_| in_file(&"the scenario inside does not parse with this version"))?;
     let question = Question::again(&scenario, header).map_err(|e| in_file(&e))?;
