@@ -104,8 +104,8 @@ fn a_checkpoint_that_does_not_fit_is_refused_with_the_reason() {
     said(&["--resume", "elsewhere"], "no checkpoint of restore-vs-munmap.hardened in this folder");
     said(&["--resume", "saved", "--preemptions", "1"], "only an exhaustive search has checkpoints");
     said(&["--resume", "saved", "--plant", "skip-read-retry"], "`plants` is");
-    std::fs::write(&file, text.replace("svmlab-checkpoint 1", "svmlab-checkpoint 2")).expect("written");
-    said(&["--resume", "saved"], "expected `svmlab-checkpoint 1`, found `svmlab-checkpoint 2`");
+    std::fs::write(&file, text.replace("svmlab-checkpoint 2", "svmlab-checkpoint 1")).expect("written");
+    said(&["--resume", "saved"], "expected `svmlab-checkpoint 2`, found `svmlab-checkpoint 1`");
     std::fs::write(&file, text.replace("\"executions\":", "\"executions\":1")).expect("written");
     said(&["--resume", "saved"], "the checksum does not fit");
     std::fs::write(&file, &text[..text.len() - 30]).expect("written");

@@ -288,7 +288,7 @@ fn token(job: &Job<'_>, finding: &Finding) -> String {
 }
 
 /// The deadlocks that the order of locks predicts.
-fn predictions(job: &Job<'_>, result: &CheckResult) -> String {
+pub(super) fn predictions(job: &Job<'_>, result: &CheckResult) -> String {
     let reached = match result.verdict {
         CheckVerdict::Predicted { exhausted: true } => "; every execution of this scenario stays clear of it",
         CheckVerdict::Predicted { exhausted: false } => "; no execution so far has it",
