@@ -191,6 +191,28 @@ fn shards_together_are_the_search_and_a_hole_is_named() {
 }
 
 #[test]
+fn a_deadlock_that_is_predicted_is_so_by_threads_resumed_searches_and_shards() {
+    let dir = folder("predicted");
+    let scenario = ["check", "set-attr-vs-mprotect", "--design", "hardened", "--plant", "skip-noreclaim"];
+    let with = |more: &[&'static str]| run(&dir, &[&scenario[..], more].concat());
+    let one = with(&[]);
+    assert_eq!(one.status.code(), Some(1), "{one:?}");
+    assert!(out(&one).contains("possible circular locking dependency"), "{}", out(&one));
+    for how in [&["--threads", "3"][..], &["--checkpoint", "saved"], &["--resume", "saved"]] {
+        let other = with(how);
+        assert_eq!((other.status.code(), out(&other)), (Some(1), out(&one)), "{how:?}");
+    }
+    for shard in ["1/2", "2/2"] {
+        assert_eq!(with(&["--shard", shard]).status.code(), Some(0));
+    }
+    let report = |n| format!("shards/set-attr-vs-mprotect.hardened.{n}-of-2.json");
+    let merged = run(&dir, &["merge", &report(1), &report(2)]);
+    assert_eq!(merged.status.code(), Some(1), "{merged:?}");
+    let cycle = "mmu_notifier_invalidate_range_start -> notifier_lock -> mmu_notifier_invalidate_range_start";
+    assert!(out(&one).contains(cycle) && out(&merged).contains(cycle), "{}", out(&merged));
+}
+
+#[test]
 fn a_violation_in_a_shard_is_told_by_merge() {
     let dir = folder("violation");
     let scenario = ["check", "set-attr-vs-partial-munmap", "--design", "poc-v1"];
