@@ -9,8 +9,8 @@ use interleave::lockdep::LockReport;
 use interleave::search::{Crew, explore_split};
 use interleave::trace::{TraceError, TraceFile};
 use interleave::{
-    Bound, Cached, Config, Coverage, End, Failure, Limits, Outcome, Program, Progress, Shrunk, Stats, Strategy,
-    Timeline,
+    Bound, Cached, Config, Coverage, DoesNotFit, End, Failure, Limits, Outcome, Program, Progress, Schedule, Shrunk,
+    Stats, Strategy, Timeline,
 };
 use model::platform::Plant;
 use serde::{Deserialize, Serialize};
@@ -270,6 +270,26 @@ impl<'a> Question<'a> {
         CheckResult { verdict, predicted, stats, preemptions, reached }
     }
 
+    /// For each dependency of a predicted deadlock, the execution in which it was seen, up to the moment before the inner
+    /// lock is taken: what `svmlab replay` takes.
+    pub fn witnesses(&self, report: &LockReport) -> Vec<TraceFile> {
+        let Question { scenario, design, plants, asked, .. } = self;
+        let (program, base) = (self.program(), limits(asked, plants));
+        let header = json(&header(scenario, *design, plants, asked));
+        let trace = |schedule: &Schedule| {
+            let timeline =
+                interleave::replay_until(&program, &base, schedule).expect("what was seen can be seen again");
+            TraceFile {
+                header: header.clone(),
+                violation: report.violation(),
+                events: schedule.choices.len() as u32,
+                event_hash: timeline.event_hash,
+                schedule: schedule.clone(),
+            }
+        };
+        report.dependencies.iter().map(|dependency| trace(&dependency.schedule)).collect()
+    }
+
     fn finding(
         &self,
         found: &Failure,
@@ -360,8 +380,15 @@ pub fn replay_trace(trace: &TraceFile) -> Result<(Scenario, Design, Timeline), T
         ..Explore::default()
     };
     let program = ScenarioProgram::new(&scenario, design);
-    let timeline = interleave::replay(&program, &limits(&asked, &plants), &trace.schedule)
-        .map_err(|e| TraceError::new(3, e.to_string()))?;
+    let (limits, schedule) = (limits(&asked, &plants), &trace.schedule);
+    let timeline = match interleave::replay(&program, &limits, schedule) {
+        // It stops in the middle, as one that shows where a predicted deadlock comes from does.
+        Err(DoesNotFit { event }) if event == schedule.choices.len() => {
+            interleave::replay_until(&program, &limits, schedule)
+        }
+        whole => whole,
+    };
+    let timeline = timeline.map_err(|e| TraceError::new(3, e.to_string()))?;
     if timeline.event_hash != trace.event_hash {
         let what = format!(
             "the execution differs from the recorded one: event hash {:016x}, recorded {:016x}",

@@ -198,6 +198,13 @@ fn a_deadlock_that_is_predicted_is_so_by_threads_resumed_searches_and_shards() {
     let one = with(&[]);
     assert_eq!(one.status.code(), Some(1), "{one:?}");
     assert!(out(&one).contains("possible circular locking dependency"), "{}", out(&one));
+    for side in ["0", "1"] {
+        let trace = format!("traces/set-attr-vs-mprotect.hardened.skip-noreclaim.lockdep-1.{side}.trace");
+        assert!(out(&one).contains(&format!("svmlab replay {trace}")), "{}", out(&one));
+        let told = run(&dir, &["replay", &trace]);
+        assert_eq!(told.status.code(), Some(0), "{told:?}");
+        assert!(out(&told).contains("one side of what is predicted, no further: possible circular"), "{}", out(&told));
+    }
     for how in [&["--threads", "3"][..], &["--checkpoint", "saved"], &["--resume", "saved"]] {
         let other = with(how);
         assert_eq!((other.status.code(), out(&other)), (Some(1), out(&one)), "{how:?}");

@@ -83,7 +83,8 @@ pub(super) fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<u8, BadInpu
     }
     if let Some(result) = done.result.as_ref().filter(|result| !args.json && !result.predicted.is_empty()) {
         violated |= matches!(result.verdict, CheckVerdict::Predicted { .. });
-        terminal.print(&format!("{}\n", predictions(&done.job, result)));
+        let told = predictions(&done.job, result, &planted, &question, &args.traces)?;
+        terminal.print(&format!("{told}\n"));
     }
     let done = [done];
     if args.json {
