@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-/// After which a test that does not end counts as failed: a broken search may go on for ever.
+/// After which a test of few programs that does not end counts as failed: a broken search may go on for ever.
 const PATIENCE: Duration = Duration::from_secs(240);
+/// So much more for each program: what many times the usual takes here.
+const PATIENCE_FOR_ONE: Duration = Duration::from_millis(300);
 
 /// The tests that are to notice.
 const TESTS: [&str; 3] = [
@@ -262,11 +264,12 @@ impl Bench {
             .spawn()
             .map_err(|why| format!("{}: {why}", test.display()))?;
         let start = Instant::now();
+        let patience = PATIENCE + PATIENCE_FOR_ONE * u32::try_from(self.programs).unwrap_or(u32::MAX);
         loop {
             match child.try_wait().map_err(|why| why.to_string())? {
                 Some(status) if status.success() => return Ok(Fate::Survives),
                 Some(_) => return Ok(Fate::Caught(first_complaint(&read(&out)?))),
-                None if start.elapsed() > PATIENCE => {
+                None if start.elapsed() > patience => {
                     let _ = child.kill();
                     let _ = child.wait();
                     return Ok(Fate::Caught("the test does not end".into()));

@@ -411,7 +411,7 @@ pub fn explore(
     classes.sort_unstable();
     let (classes, preemptions) = classes.into_iter().unzip();
     tracing::debug!(executions = stats.executions, events = stats.events, ?end, "search ended");
-    let predicted = with(|exec| exec.lockdep.take_reports());
+    let predicted = with(|exec| exec.lockdep.take_lessons()).predict();
     let (bound, cached) = with(|exec| {
         let bounded = std::mem::take(&mut exec.bounded);
         (exec.bound(&bounded, end == End::Exhausted), bounded.cache.map(|cache| cache.kept()))

@@ -60,8 +60,9 @@ impl fmt::Display for TraceError {
 }
 impl std::error::Error for TraceError {}
 
-/// FNV-1a over bytes, finished so that every bit of the input reaches every bit of the sum.
-pub(crate) fn checksum(bytes: &[u8]) -> u64 {
+/// What files of the laboratory are kept whole by: FNV-1a over bytes, finished so that every bit of the input reaches every
+/// bit of the sum. Against damage, not against malice.
+pub fn checksum(bytes: &[u8]) -> u64 {
     let mut sum = 0xcbf2_9ce4_8422_2325_u64;
     for byte in bytes {
         sum = (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);

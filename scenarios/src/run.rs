@@ -9,8 +9,8 @@ use interleave::lockdep::LockReport;
 use interleave::search::{Crew, explore_split};
 use interleave::trace::{TraceError, TraceFile};
 use interleave::{
-    Bound, Cached, Config, Coverage, End, Failure, Limits, Outcome, Program, Progress, Shrunk, Stats, Strategy,
-    Timeline,
+    Bound, Cached, Config, Coverage, DoesNotFit, End, Failure, Limits, Outcome, Program, Progress, Schedule, Shrunk,
+    Stats, Strategy, Timeline,
 };
 use model::platform::Plant;
 use serde::{Deserialize, Serialize};
@@ -157,11 +157,15 @@ pub struct Question<'a> {
     minimise: bool,
 }
 
+/// Version and build of svmlab, as `svmlab --version` says it. The build is a hash over the sources of everything that
+/// decides a search (see `build.rs`), so that a change that nobody numbered counts as one.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (build ", env!("SVMLAB_BUILD"), ")");
+
 /// The part of a checkpoint or a shard's report that says what is searched. Two searches with the same one are the same
 /// search, event by event.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SearchHeader {
-    /// Version of svmlab: another one may explore in another order.
+    /// [`VERSION`]: another one may explore in another order.
     pub svmlab: String,
     /// Name of the scenario.
     pub scenario: String,
@@ -236,7 +240,7 @@ impl<'a> Question<'a> {
     /// What names the search.
     pub fn header(&self) -> SearchHeader {
         SearchHeader {
-            svmlab: env!("CARGO_PKG_VERSION").to_owned(),
+            svmlab: VERSION.to_owned(),
             scenario: self.scenario.name.clone(),
             text: self.scenario.source.text.to_string(),
             design: self.design.name().to_owned(),
@@ -264,6 +268,26 @@ impl<'a> Question<'a> {
         // A bound beyond which there is nothing bounds nothing.
         let preemptions = bound.filter(|bound| !bound.complete).map(|bound| bound.preemptions);
         CheckResult { verdict, predicted, stats, preemptions, reached }
+    }
+
+    /// For each dependency of a predicted deadlock, the execution in which it was seen, up to the moment before the inner
+    /// lock is taken: what `svmlab replay` takes.
+    pub fn witnesses(&self, report: &LockReport) -> Vec<TraceFile> {
+        let Question { scenario, design, plants, asked, .. } = self;
+        let (program, base) = (self.program(), limits(asked, plants));
+        let header = json(&header(scenario, *design, plants, asked));
+        let trace = |schedule: &Schedule| {
+            let timeline =
+                interleave::replay_until(&program, &base, schedule).expect("what was seen can be seen again");
+            TraceFile {
+                header: header.clone(),
+                violation: report.violation(),
+                events: schedule.choices.len() as u32,
+                event_hash: timeline.event_hash,
+                schedule: schedule.clone(),
+            }
+        };
+        report.dependencies.iter().map(|dependency| trace(&dependency.schedule)).collect()
     }
 
     fn finding(
@@ -356,8 +380,15 @@ pub fn replay_trace(trace: &TraceFile) -> Result<(Scenario, Design, Timeline), T
         ..Explore::default()
     };
     let program = ScenarioProgram::new(&scenario, design);
-    let timeline = interleave::replay(&program, &limits(&asked, &plants), &trace.schedule)
-        .map_err(|e| TraceError::new(3, e.to_string()))?;
+    let (limits, schedule) = (limits(&asked, &plants), &trace.schedule);
+    let timeline = match interleave::replay(&program, &limits, schedule) {
+        // It stops in the middle, as one that shows where a predicted deadlock comes from does.
+        Err(DoesNotFit { event }) if event == schedule.choices.len() => {
+            interleave::replay_until(&program, &limits, schedule)
+        }
+        whole => whole,
+    };
+    let timeline = timeline.map_err(|e| TraceError::new(3, e.to_string()))?;
     if timeline.event_hash != trace.event_hash {
         let what = format!(
             "the execution differs from the recorded one: event hash {:016x}, recorded {:016x}",

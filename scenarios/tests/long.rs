@@ -1,5 +1,6 @@
 //! Long searches of the command: threads, checkpoints, a kill in the middle, shards, merge.
 
+use interleave::trace::checksum;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -103,12 +104,26 @@ fn a_checkpoint_that_does_not_fit_is_refused_with_the_reason() {
     said(&["--resume", "elsewhere"], "no checkpoint of restore-vs-munmap.hardened in this folder");
     said(&["--resume", "saved", "--preemptions", "1"], "only an exhaustive search has checkpoints");
     said(&["--resume", "saved", "--plant", "skip-read-retry"], "`plants` is");
-    std::fs::write(&file, text.replace("svmlab-checkpoint 1", "svmlab-checkpoint 2")).expect("written");
-    said(&["--resume", "saved"], "expected `svmlab-checkpoint 1`, found `svmlab-checkpoint 2`");
+    std::fs::write(&file, text.replace("svmlab-checkpoint 2", "svmlab-checkpoint 1")).expect("written");
+    said(&["--resume", "saved"], "expected `svmlab-checkpoint 2`, found `svmlab-checkpoint 1`");
     std::fs::write(&file, text.replace("\"executions\":", "\"executions\":1")).expect("written");
     said(&["--resume", "saved"], "the checksum does not fit");
     std::fs::write(&file, &text[..text.len() - 30]).expect("written");
     said(&["--resume", "saved"], "the checkpoint is damaged");
+    // whole, and of a build that differs in something that nobody numbered
+    let body = text[..text.rfind("checksum ").expect("a checksum")].replace("(build ", "(build 0");
+    std::fs::write(&file, format!("{body}checksum {:016x}\n", checksum(body.as_bytes()))).expect("written");
+    said(&["--resume", "saved"], "it is of another search: `svmlab` is \"0.1.0 (build 0");
+}
+
+/// `text` of a shard's report with `change` made to what it says, and a checksum that fits.
+fn forged(text: &str, change: impl FnOnce(&mut serde_json::Value)) -> String {
+    let mut json: serde_json::Value = serde_json::from_str(text).expect("JSON");
+    change(&mut json);
+    json.as_object_mut().expect("an object").remove("checksum");
+    let open = serde_json::to_string_pretty(&json).expect("plain data");
+    let open = open.trim_end_matches("\n}");
+    format!("{open},\n  \"checksum\": \"{:016x}\"\n}}\n", checksum(open.as_bytes()))
 }
 
 #[test]
@@ -145,13 +160,63 @@ fn shards_together_are_the_search_and_a_hole_is_named() {
     // a report with half of its tasks: named, and finished by the same command
     let path = dir.join(&two);
     let whole = std::fs::read_to_string(&path).expect("a report");
-    let mut half: serde_json::Value = serde_json::from_str(&whole).expect("JSON");
-    half["done"].as_array_mut().expect("a list").truncate(3);
-    std::fs::write(&path, half.to_string()).expect("written");
+    let half = forged(&whole, |report| report["done"].as_array_mut().expect("a list").truncate(3));
+    std::fs::write(&path, half).expect("written");
     let unfinished = error(&run(&dir, &["merge", &one, &two, &three]));
     assert!(unfinished.contains("2-of-3.json is not finished"), "{unfinished}");
     assert_eq!(run(&dir, &[scenario, &["--shard", "2/3"]].concat()).status.code(), Some(0));
     assert_eq!(std::fs::read_to_string(&path).expect("a report"), whole);
+
+    // a byte that is another one, and a build that is: neither counts
+    let bytes = whole.as_bytes();
+    let ends = [0, 1, bytes.len() - 21, bytes.len() - 5, bytes.len() - 1];
+    for at in ends.into_iter().chain((0..bytes.len()).step_by(bytes.len() / 7)) {
+        let mut changed = bytes.to_vec();
+        changed[at] ^= 1;
+        std::fs::write(&path, changed).expect("written");
+        let said = error(&run(&dir, &["merge", &one, &two, &three]));
+        assert!(said.contains("2-of-3.json: "), "byte {at}: {said}");
+    }
+    std::fs::write(&path, whole.replace("\"cut\": ", "\"cut\": 1")).expect("written");
+    let said = error(&run(&dir, &["merge", &one, &two, &three]));
+    assert!(said.contains("2-of-3.json: the report is damaged or was changed"), "{said}");
+    let another_build = |report: &mut serde_json::Value| report["search"]["svmlab"] = "0.1.0 (build 0)".into();
+    std::fs::write(&path, forged(&whole, another_build)).expect("written");
+    let said = error(&run(&dir, &["merge", &one, &two, &three]));
+    assert!(said.contains("2-of-3.json: of another search: the version of svmlab is 0.1.0 (build 0), in"), "{said}");
+    let said = error(&run(&dir, &["merge", &two]));
+    assert!(said.contains("it is of another build: of svmlab 0.1.0 (build 0), and this is 0.1.0 (build "), "{said}");
+    let said = error(&run(&dir, &[scenario, &["--shard", "2/3"]].concat()));
+    assert!(said.contains("there is a report of another search or version here"), "{said}");
+}
+
+#[test]
+fn a_deadlock_that_is_predicted_is_so_by_threads_resumed_searches_and_shards() {
+    let dir = folder("predicted");
+    let scenario = ["check", "set-attr-vs-mprotect", "--design", "hardened", "--plant", "skip-noreclaim"];
+    let with = |more: &[&'static str]| run(&dir, &[&scenario[..], more].concat());
+    let one = with(&[]);
+    assert_eq!(one.status.code(), Some(1), "{one:?}");
+    assert!(out(&one).contains("possible circular locking dependency"), "{}", out(&one));
+    for side in ["0", "1"] {
+        let trace = format!("traces/set-attr-vs-mprotect.hardened.skip-noreclaim.lockdep-1.{side}.trace");
+        assert!(out(&one).contains(&format!("svmlab replay {trace}")), "{}", out(&one));
+        let told = run(&dir, &["replay", &trace]);
+        assert_eq!(told.status.code(), Some(0), "{told:?}");
+        assert!(out(&told).contains("one side of what is predicted, no further: possible circular"), "{}", out(&told));
+    }
+    for how in [&["--threads", "3"][..], &["--checkpoint", "saved"], &["--resume", "saved"]] {
+        let other = with(how);
+        assert_eq!((other.status.code(), out(&other)), (Some(1), out(&one)), "{how:?}");
+    }
+    for shard in ["1/2", "2/2"] {
+        assert_eq!(with(&["--shard", shard]).status.code(), Some(0));
+    }
+    let report = |n| format!("shards/set-attr-vs-mprotect.hardened.{n}-of-2.json");
+    let merged = run(&dir, &["merge", &report(1), &report(2)]);
+    assert_eq!(merged.status.code(), Some(1), "{merged:?}");
+    let cycle = "mmu_notifier_invalidate_range_start -> notifier_lock -> mmu_notifier_invalidate_range_start";
+    assert!(out(&one).contains(cycle) && out(&merged).contains(cycle), "{}", out(&merged));
 }
 
 #[test]

@@ -80,15 +80,14 @@ impl Exec {
     pub(super) fn asleep(&self, depth: usize) -> Actors {
         let mut sleep = 0;
         if depth > 0 {
+            // At a last resort nobody sleeps and nobody else is tried.
             let before = &self.frames[depth - 1];
-            if !before.late {
-                let mut candidates = (before.sleep | before.done) & !(1 << before.actor);
-                while candidates != 0 {
-                    let other = candidates.trailing_zeros() as usize;
-                    candidates &= candidates - 1;
-                    if !dependent(&self.pending[other], &before.op) {
-                        sleep |= 1 << other;
-                    }
+            let mut candidates = (before.sleep | before.done) & !(1 << before.actor);
+            while candidates != 0 {
+                let other = candidates.trailing_zeros() as usize;
+                candidates &= candidates - 1;
+                if !dependent(&self.pending[other], &before.op) {
+                    sleep |= 1 << other;
                 }
             }
         }

@@ -2,10 +2,11 @@
 
 use super::chain::{Chains, Node, ROOT};
 use super::class::ClassId;
+use serde::{Deserialize, Serialize};
 use std::panic::Location;
 
 /// How a lock is held.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[repr(u8)]
 pub(crate) enum How {
     /// By nobody else.

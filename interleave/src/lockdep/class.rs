@@ -1,12 +1,14 @@
 //! Lock classes.
 
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 
 /// Number of a class, in the order in which the search met them. 0 is no class: the validator is off.
 pub(crate) type ClassId = u16;
 
 /// What a class stands for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub(crate) enum Sort {
     /// A lock.
     Lock,
@@ -28,10 +30,31 @@ pub(super) struct Class {
     pub(super) begun: u32,
 }
 
-impl fmt::Display for Class {
+impl Class {
+    /// What it is called where its number means nothing.
+    pub(super) fn name(&self) -> Name {
+        Name::new(self.sort, self.name, self.subclass)
+    }
+}
+
+/// A class in words.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub(super) struct Name {
+    sort: Sort,
+    name: Cow<'static, str>,
+    subclass: u8,
+}
+
+impl Name {
+    pub(super) fn new(sort: Sort, name: impl Into<Cow<'static, str>>, subclass: u8) -> Name {
+        Name { sort, name: name.into(), subclass }
+    }
+}
+
+impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.sort {
-            Sort::Lock | Sort::Map => f.write_str(self.name)?,
+            Sort::Lock | Sort::Map => f.write_str(&self.name)?,
             Sort::Work => write!(f, "(work_completion)(&{})", self.name)?,
             Sort::Queue => write!(f, "(wq_completion){}", self.name)?,
         }
@@ -167,8 +190,8 @@ mod tests {
         distinct.dedup();
         assert_eq!((distinct.len(), ids[0]), (200, 1), "0 is no class");
         let inner = classes.nested(ids[3], 2);
-        assert_eq!(classes.get(inner).to_string(), "lock 3/2");
+        assert_eq!(classes.get(inner).name().to_string(), "lock 3/2");
         let work = classes.of(Sort::Work, "gc_work", 0);
-        assert_eq!(classes.get(work).to_string(), "(work_completion)(&gc_work)");
+        assert_eq!(classes.get(work).name().to_string(), "(work_completion)(&gc_work)");
     }
 }

@@ -2,14 +2,13 @@
 
 use super::actor::How;
 use super::class::ClassId;
-use crate::explore::Schedule;
+use super::lesson::Scene;
 use std::collections::VecDeque;
-use std::panic::Location;
 use std::rc::Rc;
 
 /// The kind of an edge A -> B, in lockdep's letters: how A is held (Shared, Exclusive), how B is taken (Recursive read,
 /// Not).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Dep(usize);
 
 impl Dep {
@@ -24,39 +23,6 @@ impl Dep {
     fn recursive(self) -> bool {
         self.0 & 2 == 0
     }
-}
-
-/// One lock of a stack.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Stacked {
-    pub(super) class: ClassId,
-    pub(super) how: How,
-    /// Taking it did not wait.
-    pub(super) begun: bool,
-    pub(super) place: &'static Location<'static>,
-}
-
-/// Somebody takes a lock.
-#[derive(Clone, Debug)]
-pub(super) struct Scene {
-    pub(super) actor: String,
-    /// What it holds, outermost first.
-    pub(super) held: Vec<Stacked>,
-    pub(super) taken: Stacked,
-    pub(super) waits: Waits,
-    /// The execution up to this moment.
-    pub(super) schedule: Schedule,
-}
-
-/// What taking means.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Waits {
-    /// It has it from now on.
-    Takes,
-    /// It waits for those that have it.
-    Syncs,
-    /// It allocates, which may reclaim.
-    Allocates,
 }
 
 /// How an edge came to be.
@@ -174,12 +140,21 @@ impl Graph {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::explore::Schedule;
+    use crate::lockdep::class::{Name, Sort};
+    use crate::lockdep::lesson::{Stacked, Waits};
     use How::{Read, Recursive, Write};
 
     fn graph(edges: &[(ClassId, How, How, ClassId)]) -> Graph {
         let mut graph = Graph::default();
-        let stacked = |class, how| Stacked { class, how, begun: false, place: Location::caller() };
         for &(from, held, taken, to) in edges {
+            let stacked = |class: ClassId, how| Stacked {
+                class: Name::new(Sort::Lock, class.to_string(), 0),
+                how,
+                begun: false,
+                file: "".into(),
+                line: 0,
+            };
             let scene = Scene {
                 actor: String::new(),
                 held: vec![stacked(from, held)],

@@ -3,8 +3,8 @@
 use super::Lockdep;
 use super::actor::{How, Key, Wait};
 use super::class::{ClassId, Sort};
-use super::graph::Waits;
 use super::learn::Moment;
+use super::lesson::Waits;
 use crate::engine::clock::MAX_ACTORS;
 use crate::engine::exec::{Exec, Mode};
 use crate::engine::work::{ItemId, QueueId};

@@ -10,8 +10,9 @@
 //! | `class` | lock classes: a name and a nesting subclass |
 //! | `chain` | which stacks of held locks were seen before: what makes a known acquisition cheap |
 //! | `actor` | what an actor holds, and in which context it is |
+//! | `learn`, `lesson` | what a stack that was not seen before teaches: order, use in interrupts; written down, to be put together |
+//! | `predict` | what follows from that: recursion, cycles |
 //! | `graph` | the order graph and the search for a strong path in it |
-//! | `learn` | what a stack that was not seen before teaches: recursion, order, use in interrupts |
 //! | `hooks` | what the primitives call |
 //! | `report` | a prediction in words |
 //!
@@ -50,10 +51,13 @@ mod class;
 mod graph;
 mod hooks;
 mod learn;
+mod lesson;
+mod predict;
 mod report;
 
 pub(crate) use actor::{How, Wait};
 pub(crate) use class::{ClassId, Sort};
+pub use lesson::Lessons;
 pub use report::{Dependency, LockReport, Pattern, Taken};
 
 use crate::engine::clock::MAX_ACTORS;
@@ -61,21 +65,20 @@ use crate::lab::NOTIFIER_MAP;
 use actor::Holder;
 use chain::Chains;
 use class::Classes;
-use graph::Graph;
-use learn::Uses;
+use lesson::Fact;
+use std::collections::BTreeSet;
 
 /// The pseudo lock of direct reclaim (`__fs_reclaim_map`).
 pub(crate) const FS_RECLAIM: &str = "fs_reclaim";
 
-/// Everything that is known about lock order in the running search.
+/// Everything that is known about lock order in the running search, or the part of it.
 #[derive(Default)]
 pub(crate) struct Lockdep {
     on: bool,
     classes: Classes,
     chains: Chains,
-    graph: Graph,
-    uses: Uses,
-    reports: Vec<LockReport>,
+    known: BTreeSet<Fact>,
+    lessons: Lessons,
     holders: [Holder; MAX_ACTORS],
 }
 
@@ -100,8 +103,15 @@ impl Lockdep {
         }
     }
 
-    /// What was predicted so far.
-    pub(crate) fn take_reports(&mut self) -> Vec<LockReport> {
-        std::mem::take(&mut self.reports)
+    /// Goes on with a part of a search that has learned `lessons` so far.
+    pub(crate) fn begin_part(&mut self, lessons: Lessons) {
+        self.chains = Chains::default();
+        self.known = lessons.facts();
+        self.lessons = lessons;
+    }
+
+    /// What was learned so far.
+    pub(crate) fn take_lessons(&mut self) -> Lessons {
+        std::mem::take(&mut self.lessons)
     }
 }

@@ -1,11 +1,12 @@
 //! A prediction in words.
 
 use super::actor::How;
-use super::class::{ClassId, Classes};
-use super::graph::{Origin, Scene, Stacked, Waits};
-use crate::engine::exec::short;
+use super::class::ClassId;
+use super::graph::Origin;
+use super::lesson::{Scene, Stacked, Waits};
 use crate::explore::Schedule;
 use crate::lab::{Invariant, Violation};
+use std::borrow::Cow;
 use std::fmt;
 
 /// What was predicted, named as the kernel's lockdep names it.
@@ -41,23 +42,23 @@ pub struct Taken {
     /// `" (begun)"` for something that others wait for.
     pub how: &'static str,
     /// Source file, from the crate's folder.
-    pub file: &'static str,
+    pub file: Cow<'static, str>,
     /// Line in it.
     pub line: u32,
 }
 
 impl Taken {
-    fn new(stacked: &Stacked, classes: &Classes) -> Taken {
+    fn new(stacked: &Stacked) -> Taken {
         Taken {
-            lock: classes.get(stacked.class).to_string(),
+            lock: stacked.class.to_string(),
             how: match stacked.how {
                 How::Write => "",
                 How::Read => "(r)",
                 How::Recursive if stacked.begun => " (begun)",
                 How::Recursive => "(rr)",
             },
-            file: short(stacked.place.file()),
-            line: stacked.place.line(),
+            file: stacked.file.clone(),
+            line: stacked.line,
         }
     }
     fn place(&self) -> String {
@@ -105,12 +106,8 @@ pub struct LockReport {
 }
 
 impl LockReport {
-    pub(super) fn new<'a>(
-        pattern: Pattern,
-        classes: &Classes,
-        origins: impl Iterator<Item = (ClassId, ClassId, &'a Origin)>,
-    ) -> Self {
-        let dependencies = origins.map(|(_, _, origin)| Dependency::new(origin, classes)).collect();
+    pub(super) fn new<'a>(pattern: Pattern, origins: impl Iterator<Item = (ClassId, ClassId, &'a Origin)>) -> Self {
+        let dependencies = origins.map(|(_, _, origin)| Dependency::new(origin)).collect();
         LockReport { pattern, dependencies }
     }
 
@@ -132,8 +129,8 @@ impl LockReport {
 }
 
 impl Dependency {
-    fn new(origin: &Origin, classes: &Classes) -> Self {
-        let held = |scene: &Scene| scene.held.iter().map(|stacked| Taken::new(stacked, classes)).collect();
+    fn new(origin: &Origin) -> Self {
+        let held = |scene: &Scene| scene.held.iter().map(|stacked| Taken::new(stacked)).collect();
         let wants = |scene: &Scene| match scene.waits {
             Waits::Takes => "takes",
             Waits::Syncs => "waits for",
@@ -142,8 +139,8 @@ impl Dependency {
         match origin {
             Origin::Order { scene, at } => Dependency {
                 actor: scene.actor.clone(),
-                outer: Taken::new(&scene.held[*at], classes),
-                inner: Taken::new(&scene.taken, classes),
+                outer: Taken::new(&scene.held[*at]),
+                inner: Taken::new(&scene.taken),
                 wants: wants(scene),
                 held: held(scene),
                 handler: None,
@@ -151,8 +148,8 @@ impl Dependency {
             },
             Origin::Interrupt { holds, handler } => Dependency {
                 actor: holds.actor.clone(),
-                outer: Taken::new(&holds.taken, classes),
-                inner: Taken::new(&handler.taken, classes),
+                outer: Taken::new(&holds.taken),
+                inner: Taken::new(&handler.taken),
                 wants: wants(handler),
                 held: held(holds),
                 handler: Some(handler.actor.clone()),

@@ -109,7 +109,8 @@ impl platform::Atomic for Atomic {
 }
 
 /// A word accessed with `READ_ONCE` and `WRITE_ONCE` only. Weak memory is real here: a read may return any value that
-/// coherence allows, and neither side orders anything else.
+/// coherence allows, and neither side orders anything else. With [`Memory::Sequential`](super::Memory::Sequential) a read
+/// returns the newest value; it still orders nothing, so a data race that the word does not forbid is one all the same.
 #[derive(Debug)]
 pub struct Shared<T> {
     turn: Turn,
@@ -127,7 +128,7 @@ impl<T: Copy + PartialEq + Debug + 'static> platform::Shared<T> for Shared<T> {
     fn read_once(&self) -> T {
         self.turn.take();
         let newest = self.history.borrow().len() - 1;
-        let index = if context::sequential() { newest } else { self.newest.load(Relaxed) as usize };
+        let index = if context::newest_only() { newest } else { self.newest.load(Relaxed) as usize };
         self.history.borrow()[index]
     }
 
@@ -138,7 +139,7 @@ impl<T: Copy + PartialEq + Debug + 'static> platform::Shared<T> for Shared<T> {
             history.push(value);
             history.len() - 1
         };
-        if !context::sequential() {
+        if !context::newest_only() {
             self.newest.store(index as u64, Relaxed);
         }
     }

@@ -14,6 +14,16 @@ use std::sync::{Arc, Once};
 /// Threads that loom runs at most, the first actor's included.
 pub const MAX_THREADS: usize = loom::MAX_THREADS;
 
+/// What a lockless word shows ([`Shared`](super::Shared)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Memory {
+    /// Any value that coherence allows: what a weakly ordered machine may do.
+    #[default]
+    Weak,
+    /// The newest value, as the controlled scheduler has it. What falls under weak memory and not here needs it.
+    Sequential,
+}
+
 /// How much of a model to explore.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LoomBounds {
@@ -23,12 +33,14 @@ pub struct LoomBounds {
     pub executions: Option<u64>,
     /// Scheduling points in one execution before giving up: loom's only guard against one without end.
     pub branches: usize,
+    /// What lockless words show.
+    pub memory: Memory,
 }
 
 impl Default for LoomBounds {
     /// The clocks of loom are 16 bits wide and go up by more than one at a scheduling point.
     fn default() -> Self {
-        LoomBounds { preemptions: None, executions: None, branches: 10_000 }
+        LoomBounds { preemptions: None, executions: None, branches: 10_000, memory: Memory::Weak }
     }
 }
 
@@ -149,7 +161,7 @@ impl Loom {
                 }
                 progress(so_far);
                 count.fetch_add(1, Ordering::Relaxed);
-                context::begin();
+                context::begin(bounds.memory);
                 model();
             });
         });

@@ -6,6 +6,7 @@
 //! renewed when an execution begins. Nothing here is a scheduling point, and no borrow is held across one.
 
 use super::Loom;
+use super::check::Memory;
 use super::work::{Queue, Runner};
 use super::workers::Crew;
 use crate::lab::{Invariant, Lab, Stamp, Violation};
@@ -16,12 +17,13 @@ use std::panic::Location;
 use std::rc::{Rc, Weak};
 
 thread_local! {
-    static NOW: RefCell<Context> = const { RefCell::new(Context::new(0)) };
+    static NOW: RefCell<Context> = const { RefCell::new(Context::new(0, Memory::Weak)) };
 }
 
 struct Context {
     /// Which execution. 0 between checks.
     epoch: u64,
+    memory: Memory,
     /// All threads but one have ended: operations apply at once and are no scheduling points.
     sequential: bool,
     events: u32,
@@ -40,9 +42,10 @@ struct Context {
 }
 
 impl Context {
-    const fn new(epoch: u64) -> Self {
+    const fn new(epoch: u64, memory: Memory) -> Self {
         Context {
             epoch,
+            memory,
             sequential: false,
             events: 0,
             lock_ids: 0,
@@ -260,7 +263,7 @@ pub(super) fn name_thread(name: &str) {
 }
 
 /// A new execution begins; whatever an earlier one left is dropped.
-pub(super) fn begin() {
+pub(super) fn begin(memory: Memory) {
     thread_local! {
         static EPOCHS: RefCell<u64> = const { RefCell::new(0) };
     }
@@ -268,18 +271,18 @@ pub(super) fn begin() {
         *e += 1;
         *e
     });
-    renew(epoch);
+    renew(epoch, memory);
 }
 
 /// No execution runs any more.
 pub(super) fn end() {
-    renew(0);
+    renew(0, Memory::Weak);
 }
 
-fn renew(epoch: u64) {
+fn renew(epoch: u64, memory: Memory) {
     // The epoch changes before the old context falls: what its drop reaches (workqueues) must see that its execution
     // is over, and must find the context free to borrow.
-    let old = NOW.replace(Context::new(epoch));
+    let old = NOW.replace(Context::new(epoch, memory));
     drop(old);
 }
 
@@ -296,6 +299,11 @@ pub(super) fn sequential() -> bool {
 /// All threads but the running one have ended.
 pub(super) fn become_sequential() {
     NOW.with_borrow_mut(|now| now.sequential = true);
+}
+
+/// Whether a lockless word shows its newest value only.
+pub(super) fn newest_only() -> bool {
+    NOW.with_borrow(|now| now.sequential || now.memory == Memory::Sequential)
 }
 
 /// One operation happens.

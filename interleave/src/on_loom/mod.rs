@@ -56,7 +56,7 @@ mod workers;
 pub use actors::Actor;
 pub use atomic::{Atomic, Shared, Visible};
 pub use cache::Cache;
-pub use check::{Halt, LoomBounds, LoomOutcome, MAX_THREADS};
+pub use check::{Halt, LoomBounds, LoomOutcome, MAX_THREADS, Memory};
 pub use gate::Gate;
 pub use lock::{LockGuard, Mutex, SpinLock};
 pub use plain::Plain;

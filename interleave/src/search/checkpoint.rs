@@ -3,7 +3,7 @@
 //! A text file of three lines and a checksum:
 //!
 //! ```text
-//! svmlab-checkpoint 1
+//! svmlab-checkpoint 2
 //! header {...}            what is searched, in the words of whoever wrote it
 //! state {...}             parts of the search: paths, what is left to try, counts
 //! checksum 0123456789abcdef
@@ -21,7 +21,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 /// The version this code writes and reads: of the file, of the frames in it, and of the order of the search.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The state of a search.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -9,6 +9,7 @@ use super::tree::{Id, Survey, Tree};
 use crate::engine::exec::{Exec, with};
 use crate::engine::part::Escape;
 use crate::explore::{Config, End, Ended, Outcome, Program, Strategy, chooser, explore, failure_of, prepare, run_once};
+use crate::lockdep::Lessons;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
@@ -83,8 +84,7 @@ pub fn can_be_split(strategy: &Strategy) -> bool {
 
 /// Searches like [`explore`], with the same outcome, by as many threads as `crew` has. Each of them makes its own
 /// program. Strategies that have no parts ([`can_be_split`]) run on one thread and are neither saved nor resumed; so does a
-/// search with a limit on executions, but for the saving. Deadlocks are predicted ([`Outcome::predicted`]) only by one
-/// thread that begins at the beginning: the order in which threads learn of locks would not be the same twice.
+/// search with a limit on executions, but for the saving.
 pub fn explore_split(program: &(dyn Fn() -> Box<dyn Program> + Sync), config: &Config, crew: Crew<'_>) -> Outcome {
     if !can_be_split(&config.strategy) {
         return explore(program().as_ref(), config, crew.stop, None);
@@ -96,18 +96,18 @@ pub fn explore_split(program: &(dyn Fn() -> Box<dyn Program> + Sync), config: &C
     run(program, config, tree, Crew { resume: None, ..crew }).0
 }
 
-/// Explores what is left of `tree`. With what it wants tried outside, once it is done.
+/// Explores what is left of `tree`. With what it wants tried outside, once it is done, and what it has learned about
+/// locks.
 pub(super) fn run(
     program: &(dyn Fn() -> Box<dyn Program> + Sync),
     config: &Config,
     mut tree: Tree,
     mut crew: Crew<'_>,
-) -> (Outcome, Vec<Escape>) {
+) -> (Outcome, Vec<Escape>, Lessons) {
     let split = config.limits.executions.is_none();
     let threads = if split { crew.threads.max(1) } else { 1 };
     tree.wake();
     let over = tree.result().is_some();
-    let resumed = tree.so_far().stats().executions != 0;
     let shared = Shared {
         config,
         stop: crew.stop,
@@ -119,19 +119,14 @@ pub(super) fn run(
         hungry: AtomicBool::new(false),
         round: AtomicU64::new(0),
     };
-    // Who sees all of the search, in its order, can learn the order of locks from it.
-    let learns = config.lockdep && threads == 1 && !resumed;
-    let predicted = Mutex::new(Vec::new());
     let trouble = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|_| {
                 scope.spawn(|| {
                     let _leaving = Leaving(&shared);
                     prepare(config, chooser(&config.strategy));
-                    with(|exec| exec.lockdep.begin_search(learns));
+                    with(|exec| exec.lockdep.begin_search(config.lockdep));
                     work(program().as_ref(), &shared);
-                    let reports = with(|exec| exec.lockdep.take_reports());
-                    predicted.lock().unwrap_or_else(|e| e.into_inner()).extend(reports);
                 })
             })
             .collect();
@@ -155,9 +150,9 @@ pub(super) fn run(
     };
     tracing::debug!(executions = stats.executions, events = stats.events, ?end, threads, "search ended");
     let classes = found.classes.into_iter().collect();
-    let predicted = predicted.into_inner().unwrap_or_else(|e| e.into_inner());
+    let predicted = found.lessons.predict();
     let failure = found.failure;
-    (Outcome { stats, end, failure, predicted, classes, ..Outcome::default() }, found.escapes)
+    (Outcome { stats, end, failure, predicted, classes, ..Outcome::default() }, found.escapes, found.lessons)
 }
 
 /// Says that a thread has left, also when it panics.
@@ -255,7 +250,7 @@ fn work(program: &dyn Program, shared: &Shared<'_>) {
         loop {
             one_execution(program, shared.config, &mut segment.tally);
             if segment.tally.fatal || !with(Exec::backtrack) {
-                segment.tally.escapes = with(|exec| std::mem::take(&mut exec.part.escapes));
+                hand_over(&mut segment.tally);
                 shared.finish(id, segment.tally);
                 break;
             }
@@ -304,6 +299,7 @@ fn load(segment: &mut Segment) {
         exec.part.own = segment.own;
         exec.part.stop = segment.stop;
         exec.part.escapes = std::mem::take(&mut segment.tally.escapes);
+        exec.lockdep.begin_part(std::mem::take(&mut segment.tally.lessons));
     });
 }
 
@@ -312,7 +308,15 @@ fn unload(segment: &mut Segment) {
     with(|exec| {
         exec.frames.truncate(exec.replayed);
         segment.frames = std::mem::take(&mut exec.frames);
-        segment.tally.escapes = std::mem::take(&mut exec.part.escapes);
+    });
+    hand_over(&mut segment.tally);
+}
+
+/// What the executions of the part have left in this thread goes to where it is kept.
+fn hand_over(tally: &mut Tally) {
+    with(|exec| {
+        tally.escapes = std::mem::take(&mut exec.part.escapes);
+        tally.lessons = exec.lockdep.take_lessons();
     });
 }
 

@@ -3,6 +3,7 @@
 use crate::engine::frame::Frame;
 use crate::engine::part::{Escape, push};
 use crate::explore::{Failure, Stats};
+use crate::lockdep::Lessons;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -18,6 +19,8 @@ pub(super) struct Tally {
     pub(super) fatal: bool,
     /// What it wants tried in its prefix.
     pub(super) escapes: Vec<Escape>,
+    /// What it has learned about locks.
+    pub(super) lessons: Lessons,
 }
 
 impl Tally {
@@ -32,6 +35,7 @@ impl Tally {
         mine.violations += theirs.violations;
         self.classes.extend(later.classes);
         self.fatal |= later.fatal;
+        self.lessons.add(later.lessons);
         if self.failure.is_none() {
             self.failure = later.failure;
         }

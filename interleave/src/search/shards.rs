@@ -15,6 +15,7 @@ use crate::engine::frame::Frame;
 use crate::engine::op::Kind;
 use crate::engine::part::Place;
 use crate::explore::{Config, End, Failure, Program, Stats, Strategy, chooser, prepare, run_once};
+use crate::lockdep::Lessons;
 use serde::{Deserialize, Serialize};
 
 /// Places looked at for a plan, at most: a program whose executions are short has no more tasks, however many are asked
@@ -60,6 +61,9 @@ pub struct TaskResult {
     /// The happens-before classes seen, when counted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<(u64, bool)>,
+    /// What was learned about locks. All tasks together predict ([`Lessons::predict`]) what one search would, though
+    /// perhaps from other executions.
+    pub lessons: Lessons,
 }
 
 impl Plan {
@@ -114,14 +118,21 @@ impl Plan {
         config: &Config,
         crew: Crew<'_>,
     ) -> Option<TaskResult> {
-        let (outcome, escapes) = run(program, config, Tree::new(self.tasks[task].segment()), crew);
+        let (outcome, escapes, lessons) = run(program, config, Tree::new(self.tasks[task].segment()), crew);
         assert!(escapes.is_empty(), "task {task} wants something tried that no task has: {escapes:?}");
         let end = match outcome.end {
             End::Exhausted => TaskEnd::Exhausted,
             End::Violated => TaskEnd::Violated,
             End::LimitReached | End::Interrupted => return None,
         };
-        Some(TaskResult { task, end, stats: outcome.stats, failure: outcome.failure, classes: outcome.classes })
+        Some(TaskResult {
+            task,
+            end,
+            stats: outcome.stats,
+            failure: outcome.failure,
+            classes: outcome.classes,
+            lessons,
+        })
     }
 }
 

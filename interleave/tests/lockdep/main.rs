@@ -5,6 +5,7 @@
 mod contexts;
 mod liveness;
 mod order;
+mod parts;
 mod reads;
 mod reclaim;
 mod waiting;

@@ -3,7 +3,7 @@
 
 use interleave::Loom;
 use interleave::lab::{Gate as _, Invariant, Lab, Span, Violation, Visible as _};
-use interleave::on_loom::{Actor, Halt, LoomBounds, LoomOutcome};
+use interleave::on_loom::{Actor, Halt, LoomBounds, LoomOutcome, Memory};
 use model::platform::{
     Atomic as _, Cache as _, ClientId, DelayedWork as _, Kernel, Mutex as _, Plain as _, Plant, QueueKind, RwSem as _,
     Shared as _, SpinLock as _, Work as _, WorkFunc, WorkQueue as _,

@@ -215,3 +215,24 @@ fn a_visible_access_is_a_scheduling_point_of_either_kind_and_no_lock() {
     });
     violates(Invariant::I9, &["data race"], &race);
 }
+
+#[test]
+fn with_sequential_memory_a_lockless_message_arrives_whole() {
+    let check = |memory| {
+        Loom::check_within(LoomBounds { memory, ..LoomBounds::default() }, || {
+            let (data, flag) = (Rc::new(Shared::new("data", 0)), Rc::new(Shared::new("flag", false)));
+            Loom::actors(
+                [
+                    actor!("sender", [data, flag], {
+                        data.write_once(42);
+                        flag.write_once(true);
+                    }),
+                    actor!("receiver", [data, flag], { assert!(!flag.read_once() || data.read_once() == 42, "stale") }),
+                ],
+                || (),
+            );
+        })
+    };
+    violates(Invariant::I9, &["stale"], &check(Memory::Weak));
+    assert!(check(Memory::Sequential).holds());
+}

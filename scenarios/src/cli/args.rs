@@ -14,7 +14,7 @@ use std::time::Duration;
 /// svmlab runs small scenarios (a few threads, a GPU wave, the driver's own workers) on a simulated Linux mm and a
 /// simulated GPU, in every order in which their steps can interleave, and checks twelve invariants after each step.
 #[derive(Parser, Debug)]
-#[command(name = "svmlab", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "svmlab", version = crate::run::VERSION, max_term_width = 100, disable_help_subcommand = true)]
 pub(super) struct Cli {
     /// What to do; without it, svmlab says what to try first.
     #[command(subcommand)]

@@ -108,7 +108,16 @@ pub(super) fn check(args: &CheckArgs, terminal: &Terminal, stop: &Arc<AtomicBool
         // A deadlock that nobody expected is told whatever else was found.
         let surprising = one.as_expected != Some(true) || asked_for(args, &one.job);
         if let Some(result) = one.result.as_ref().filter(|r| !args.json && !r.predicted.is_empty() && surprising) {
-            terminal.print(&format!("{}\n", predictions(&one.job, result)));
+            match predictions(
+                &one.job,
+                result,
+                &args.plant,
+                &Question::new(one.job.scenario, one.job.design, &options),
+                &args.traces,
+            ) {
+                Ok(told) => terminal.print(&format!("{told}\n")),
+                Err(why) => trouble = Some(why),
+            }
         }
         done.push(one);
     });
@@ -259,17 +268,7 @@ fn run_long(
 
 /// Writes the trace of a finding, and what it was made smaller to.
 pub(super) fn save(dir: &Path, job: &Job<'_>, plants: &[Plant], finding: &Finding) -> Result<Saved, BadInput> {
-    let mut name = format!("{}.{}", job.scenario.name, job.design);
-    for plant in plants {
-        name += &format!(".{}", plant.name());
-    }
-    let write = |end: &str, text: &str| {
-        let path = dir.join(format!("{name}.{end}"));
-        fs::create_dir_all(dir)
-            .and_then(|()| fs::write(&path, text))
-            .map_err(|e| BadInput::new(format!("{}: {e}", path.display())))?;
-        Ok(path.display().to_string())
-    };
+    let write = |end: &str, text: &str| write(dir, job, plants, end, text);
     let trace = write("trace", &finding.trace.to_text())?;
     let minimal = match &finding.minimal {
         Some(small) => {
@@ -279,6 +278,19 @@ pub(super) fn save(dir: &Path, job: &Job<'_>, plants: &[Plant], finding: &Findin
         None => None,
     };
     Ok(Saved { trace, minimal })
+}
+
+/// Writes a file that is named after the search and ends with `end`; its path.
+fn write(dir: &Path, job: &Job<'_>, plants: &[Plant], end: &str, text: &str) -> Result<String, BadInput> {
+    let mut name = format!("{}.{}", job.scenario.name, job.design);
+    for plant in plants {
+        name += &format!(".{}", plant.name());
+    }
+    let path = dir.join(format!("{name}.{end}"));
+    fs::create_dir_all(dir)
+        .and_then(|()| fs::write(&path, text))
+        .map_err(|e| BadInput::new(format!("{}: {e}", path.display())))?;
+    Ok(path.display().to_string())
 }
 
 fn switches(n: u32) -> String {
@@ -293,18 +305,29 @@ fn token(job: &Job<'_>, finding: &Finding) -> String {
     format!("{}{file}", finding.token.to_text())
 }
 
-/// The deadlocks that the order of locks predicts.
-fn predictions(job: &Job<'_>, result: &CheckResult) -> String {
+/// The deadlocks that the order of locks predicts, with the traces that show where they come from, which are saved.
+pub(super) fn predictions(
+    job: &Job<'_>,
+    result: &CheckResult,
+    plants: &[Plant],
+    question: &Question<'_>,
+    dir: &Path,
+) -> Result<String, BadInput> {
     let reached = match result.verdict {
         CheckVerdict::Predicted { exhausted: true } => "; every execution of this scenario stays clear of it",
         CheckVerdict::Predicted { exhausted: false } => "; no execution so far has it",
         _ => "",
     };
     let mut out = format!("{}: violates I8, predicted from the order in which locks are taken{reached}\n", job.name());
-    for report in &result.predicted {
+    for (nth, report) in result.predicted.iter().enumerate() {
         out += &format!("\n{report}\n");
+        for (step, trace) in question.witnesses(report).iter().enumerate() {
+            let end = format!("lockdep-{}.{step}.trace", nth + 1);
+            let path = write(dir, job, plants, &end, &trace.to_text())?;
+            out += &format!("  #{step} until it wants its lock: svmlab replay {path}\n");
+        }
     }
-    out
+    Ok(out)
 }
 
 pub(super) fn tell(done: &Done<'_>, result: &CheckResult, finding: &Finding, plants: &[Plant], page: &Page) -> String {

@@ -1,12 +1,13 @@
 //! `svmlab merge`: the reports of shards, put together to one verdict.
 
 use super::args::MergeArgs;
-use super::check::{Done, Job, json, save, table, tell};
+use super::check::{Done, Job, json, predictions, save, table, tell};
 use super::shard::Report;
 use super::terminal::Terminal;
 use super::{BadInput, FINE, VIOLATION};
 use crate::lang::parse;
-use crate::run::{CheckVerdict, Question};
+use crate::run::{CheckVerdict, Question, VERSION};
+use interleave::lockdep::Lessons;
 use interleave::search::TaskResult;
 use interleave::{End, Outcome, Stats};
 use std::collections::BTreeMap;
@@ -18,10 +19,13 @@ pub(super) fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<u8, BadInpu
     for path in &args.reports {
         reports.push((path, Report::read(path)?));
     }
-    let covered = cover(&reports)?;
     let Some((first_path, first)) = reports.first() else { return Err(BadInput::new("no reports")) };
     let header = &first.search;
     let in_file = |why: &dyn std::fmt::Display| BadInput::new(format!("{}: {why}", first_path.display()));
+    if header.svmlab != VERSION {
+        return Err(in_file(&format!("it is of another build: of svmlab {}, and this is {VERSION}", header.svmlab)));
+    }
+    let covered = cover(&reports)?;
     let scenario = parse(&format!("{}.kdl", header.scenario), &header.text)
         .map_err(|_| in_file(&"the scenario inside does not parse with this version"))?;
     let question = Question::again(&scenario, header).map_err(|e| in_file(&e))?;
@@ -36,6 +40,14 @@ pub(super) fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<u8, BadInpu
         stats.violations += its.violations;
         stats.longest = stats.longest.max(its.longest);
     }
+    // As far as a search that ends at the first violation would have come: what is learned later is of no use.
+    let mut lessons = Lessons::default();
+    for (_, task) in covered.values() {
+        lessons.add(task.lessons.clone());
+        if task.failure.is_some() {
+            break;
+        }
+    }
     // the first in the order of the plan, whoever found it
     let failure = covered.values().find_map(|(path, task)| Some((*path, task.failure.as_ref()?)));
     if let Some((path, failure)) = failure {
@@ -47,7 +59,7 @@ pub(super) fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<u8, BadInpu
     }
     let end = if failure.is_some() { End::Violated } else { End::Exhausted };
     let failure = failure.map(|(_, failure)| failure.clone());
-    let outcome = Outcome { stats, end, failure, ..Outcome::default() };
+    let outcome = Outcome { stats, end, failure, predicted: lessons.predict(), ..Outcome::default() };
     let result = question.answer(outcome, None, &mut |_| ());
 
     let design = question.design();
@@ -68,6 +80,11 @@ pub(super) fn merge(args: &MergeArgs, terminal: &Terminal) -> Result<u8, BadInpu
             terminal.print(&format!("{}\n", tell(&done, result, finding, &planted, &page)));
         }
         done.told = true;
+    }
+    if let Some(result) = done.result.as_ref().filter(|result| !args.json && !result.predicted.is_empty()) {
+        violated |= matches!(result.verdict, CheckVerdict::Predicted { .. });
+        let told = predictions(&done.job, result, &planted, &question, &args.traces)?;
+        terminal.print(&format!("{told}\n"));
     }
     let done = [done];
     if args.json {

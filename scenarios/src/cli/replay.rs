@@ -20,6 +20,8 @@ struct Again {
     design: Design,
     plants: Vec<String>,
     timeline: Timeline,
+    /// What the trace is of, if it is not what falls in it.
+    found: String,
     /// How to do it once more.
     trace: Option<String>,
     token: Option<String>,
@@ -45,7 +47,7 @@ pub(super) fn replay(args: &ReplayArgs, terminal: &Terminal) -> Result<u8, BadIn
             design: again.design,
             plants: &again.plants,
             timeline: &again.timeline,
-            found: String::new(),
+            found: again.found,
             reduced: String::new(),
             trace: again.trace.as_deref(),
             token: again.token.as_deref(),
@@ -68,7 +70,11 @@ fn from_file(args: &ReplayArgs) -> Result<Again, BadInput> {
     let trace = TraceFile::parse(&text).map_err(|e| in_file(&e))?;
     let (scenario, design, timeline) = replay_trace(&trace).map_err(|e| in_file(&e))?;
     let header: TraceHeader = serde_json::from_value(trace.header.clone()).map_err(|e| in_file(&e))?;
-    Ok(Again { scenario, design, plants: header.plants, timeline, trace: Some(path.clone()), token: None })
+    let found = match &timeline.violation {
+        Some(_) => String::new(),
+        None => format!("one side of what is predicted, no further: {}", trace.violation.what),
+    };
+    Ok(Again { scenario, design, plants: header.plants, timeline, found, trace: Some(path.clone()), token: None })
 }
 
 fn from_token(args: &ReplayArgs, terminal: &Terminal) -> Result<Again, BadInput> {
@@ -94,5 +100,5 @@ fn from_token(args: &ReplayArgs, terminal: &Terminal) -> Result<Again, BadInput>
     let Replayed { design, plants, timeline } = token.replay(&scenario).map_err(BadInput::new)?;
     let plants = plants.iter().map(|p| p.name().to_owned()).collect();
     let token = Some(format!("{}{file}", token.to_text()));
-    Ok(Again { scenario, design, plants, timeline, trace: None, token })
+    Ok(Again { scenario, design, plants, timeline, found: String::new(), trace: None, token })
 }

@@ -9,6 +9,7 @@ use super::{BadInput, FINE, INTERRUPTED};
 use crate::run::{CheckOptions, Question, SearchHeader};
 use interleave::Program;
 use interleave::search::{Crew, Plan, TaskResult};
+use interleave::trace::checksum;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::Write;
@@ -21,7 +22,9 @@ use std::time::Duration;
 /// to the result how many there are.
 const TASKS: usize = 256;
 /// What a report says it is.
-pub(super) const FORMAT: &str = "svmlab-shard 1";
+pub(super) const FORMAT: &str = "svmlab-shard 2";
+/// What stands before the checksum, which is over every byte before this, and ends the file.
+const SUM: &str = ",\n  \"checksum\": \"";
 
 /// What a shard writes.
 #[derive(Serialize, Deserialize)]
@@ -57,6 +60,9 @@ impl Report {
             Some(other) => return Err(in_file(&format!("expected `{FORMAT}`, found `{other}`"))),
             None => return Err(in_file(&"no report of a shard: it has no `format`")),
         }
+        if Report::signed(text.rfind(SUM).map_or("", |at| &text[..at])) != text {
+            return Err(in_file(&"the report is damaged or was changed: its checksum does not fit"));
+        }
         let report: Report = serde_json::from_value(json).map_err(|e| in_file(&e))?;
         match report.done.iter().find(|d| d.task >= report.tasks || !(1..=report.of).contains(&report.shard)) {
             Some(task) => Err(in_file(&format!("there is no task {} in {} tasks", task.task, report.tasks))),
@@ -64,10 +70,16 @@ impl Report {
         }
     }
 
+    /// The text of a report whose JSON is `open`, but for its end, with a checksum for its end.
+    fn signed(open: &str) -> String {
+        format!("{open}{SUM}{:016x}\"\n}}\n", checksum(open.as_bytes()))
+    }
+
     /// Writes it: beside its place first, then into it.
     fn write(&self, path: &Path) -> Result<(), BadInput> {
         let beside = path.with_extension("json-new");
-        let text = serde_json::to_string_pretty(self).expect("plain data serialises") + "\n";
+        let json = serde_json::to_string_pretty(self).expect("plain data serialises");
+        let text = Report::signed(json.trim_end_matches("\n}"));
         let written = File::create(&beside).and_then(|mut file| {
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
