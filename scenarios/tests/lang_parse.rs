@@ -229,11 +229,19 @@ fn op() -> impl Strategy<Value = OpKind> {
             populate
         }),
         (area.clone(), prot, returns).prop_map(|(area, prot, returns)| OpKind::Mprotect { area, prot, returns }),
-        (page.clone(), any::<u64>(), done.clone()).prop_map(|(area, value, expect)| OpKind::Store { area, value, expect }),
+        (page.clone(), any::<u64>(), done.clone()).prop_map(|(area, value, expect)| OpKind::Store {
+            area,
+            value,
+            expect
+        }),
         (page, seen.clone()).prop_map(|(area, expect)| OpKind::Load { area, expect }),
         (area.clone(), seen).prop_map(|(area, expect)| OpKind::Read { gpu: "b".into(), area, expect }),
-        (area.clone(), any::<u64>(), done.clone())
-            .prop_map(|(area, value, expect)| OpKind::Add { gpu: "a".into(), area, value, expect }),
+        (area.clone(), any::<u64>(), done.clone()).prop_map(|(area, value, expect)| OpKind::Add {
+            gpu: "a".into(),
+            area,
+            value,
+            expect
+        }),
         (both, done).prop_map(|((area, to), expect)| OpKind::Copy { gpu: "b".into(), area, to, expect }),
         area.clone().prop_map(|area| OpKind::ResetAttr { gpu: "a".into(), area, returns: Returns::Any }),
         area.clone().prop_map(|area| OpKind::Dontneed { area }),

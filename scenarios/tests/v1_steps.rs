@@ -103,6 +103,10 @@ fn good(operation: u32, bytes: Bytes) -> IoctlArgs {
 }
 
 /// Each row breaks one rule and all that come after it; the errno tells which one was looked at.
+fn fault(addr: u64) -> model::platform::RetryFault {
+    model::platform::RetryFault { addr, write: true, time: model::platform::FaultTime::default() }
+}
+
 #[test]
 fn the_first_rule_that_fails_wins() {
     let m = plain(false);
@@ -235,8 +239,8 @@ fn with_xnack_only_what_is_always_mapped_is_mapped_by_the_ioctl_and_kept_by_evic
 #[test]
 fn with_xnack_events_clear_entries_and_stop_nothing() {
     let m = plain(true);
-    assert!(m.0.gpus[0].handle_fault(0x20_0000, true).is_handled());
-    assert!(m.0.gpus[0].handle_fault(0x20_1000, true).is_handled());
+    assert!(m.0.gpus[0].handle_fault(fault(0x20_0000)).is_handled());
+    assert!(m.0.gpus[0].handle_fault(fault(0x20_1000)).is_handled());
     assert!(m.on_gpu(0x200) && m.on_gpu(0x201));
     m.0.mm.migrate_pages(Bytes::new(0x20_0000, 0x20_1000)).unwrap();
     assert!(!m.on_gpu(0x200) && m.on_gpu(0x201) && m.quiesced() == 0);

@@ -10,7 +10,7 @@ use model::amdgpu::vm::{Built, Handled, ManagerConfig, VmHandle, VmManager};
 use model::amdgpu::{Design, IoctlArgs, Svm, SvmConfig, UserAttrs};
 use model::attr::UapiAttr;
 use model::gpusvm::ChunkSizes;
-use model::platform::{ClientId, DmaAddr, GcVersion, GpuProperties, PteFlags, VmaFlags};
+use model::platform::{ClientId, DmaAddr, FaultTime, GcVersion, GpuProperties, PteFlags, RetryFault, VmaFlags};
 use model::units::Bytes;
 use scenarios::lang::{self, parse};
 use scenarios::world::{Simulated, World};
@@ -57,7 +57,7 @@ fn gpu(memory: &Memory<Sim>, kfd: &Kfd<Sim>, domain: u8) -> GpuVm<Sim> {
         default_granularity: 9,
     };
     let name = ["gpu0", "gpu1"][usize::from(domain)];
-    GpuVm::new(GpuConfig { name, domain, properties }, memory, kfd).expect("setup")
+    GpuVm::new(GpuConfig::new(name, domain, properties), memory, kfd).expect("setup")
 }
 
 impl Machine {
@@ -101,11 +101,11 @@ impl Machine {
     }
 
     fn set(&self, vm: VmHandle<P>, current: &AddressSpace<Sim>, attrs: &[UapiAttr]) -> Result<(), Errno> {
-        ioctl(&self.manager, vm, current, AMDGPU_SVM_OP_SET_ATTR, attrs)
+        ioctl(&self.manager, &self.slabs, vm, current, AMDGPU_SVM_OP_SET_ATTR, attrs)
     }
 
     fn fault(&self, pasid: u32, write: bool) -> Handled {
-        self.manager.vm_handle_fault(pasid, BUF.start, write, || panic!("KFD is not asked"))
+        self.manager.vm_handle_fault(pasid, fault(BUF.start, write), || panic!("KFD is not asked"))
     }
 }
 
@@ -121,8 +121,13 @@ impl UserAttrs for User {
     }
 }
 
+fn fault(addr: u64, write: bool) -> RetryFault {
+    RetryFault { addr, write, time: FaultTime::default() }
+}
+
 fn ioctl(
     manager: &VmManager<P>,
+    slabs: &Slabs<P>,
     vm: VmHandle<P>,
     current: &AddressSpace<Sim>,
     operation: u32,
@@ -130,7 +135,7 @@ fn ioctl(
 ) -> Result<(), Errno> {
     let nattr = attrs.len() as u32;
     let args = IoctlArgs { start_addr: BUF.start, size: BUF.len(), operation, nattr, attrs_ptr_null: false };
-    manager.ioctl(vm, current, &args, &mut User(attrs.to_vec()))
+    manager.ioctl(vm, slabs, current, &args, &mut User(attrs.to_vec()))
 }
 
 const ACCESS: UapiAttr = UapiAttr { ty: 2, value: 1 };
@@ -159,9 +164,9 @@ fn without_the_option_everything_succeeds_in_doing_nothing() {
     let vm = m.compute(1);
     assert!(m.manager.is_compute(vm) && !m.manager.is_enabled(vm) && !m.slabs.exist());
     assert_eq!(m.set(vm, &m.mm, &[ACCESS]), Err(Errno::EOPNOTSUPP));
-    assert_eq!(m.manager.handle_fault(1, BUF.start, false), Err(Errno::EOPNOTSUPP));
+    assert_eq!(m.manager.handle_fault(1, fault(BUF.start, false)), Err(Errno::EOPNOTSUPP));
     let mut asked = 0;
-    let answer = m.manager.vm_handle_fault(1, BUF.start, false, || {
+    let answer = m.manager.vm_handle_fault(1, fault(BUF.start, false), || {
         asked += 1;
         Ok(())
     });
@@ -192,7 +197,7 @@ fn a_fault_goes_to_whom_the_vm_belongs() {
     let m = Machine::new(POC);
     let vm = m.compute(1);
     m.set(vm, &m.mm, &[NO_ACCESS]).unwrap();
-    assert_eq!(m.manager.handle_fault(1, BUF.start, false), Err(Errno::EOPNOTSUPP));
+    assert_eq!(m.manager.handle_fault(1, fault(BUF.start, false)), Err(Errno::EOPNOTSUPP));
     let answer = m.fault(1, false);
     assert_eq!((answer, answer.is_handled()), (Handled::NoRetry, false));
     assert_eq!(m.gpu.pte(0x200).flags, PteFlags::NORETRY);
@@ -200,9 +205,12 @@ fn a_fault_goes_to_whom_the_vm_belongs() {
     // Compute without an instance: KFD's, and when KFD does not know either, no retry.
     let m = Machine::new(Setup { built: Built::WithoutSvm, ..POC });
     m.compute(1);
-    assert_eq!(m.manager.vm_handle_fault(1, BUF.start, true, || Err(Errno::EFAULT)), Handled::NoRetry);
+    assert_eq!(m.manager.vm_handle_fault(1, fault(BUF.start, true), || Err(Errno::EFAULT)), Handled::NoRetry);
     m.gpu.unplug();
-    assert_eq!(m.manager.vm_handle_fault(1, BUF.start, true, || Err(Errno::EFAULT)), Handled::Failed(Errno::ENODEV));
+    assert_eq!(
+        m.manager.vm_handle_fault(1, fault(BUF.start, true), || Err(Errno::EFAULT)),
+        Handled::Failed(Errno::ENODEV)
+    );
 }
 
 #[test]
@@ -227,10 +235,10 @@ fn with_xnack_a_fault_maps_what_has_access_and_says_yes_to_what_has_none() {
     assert!(!m.gpu.pte(0x200).is_valid());
 
     // A hole.
-    assert_eq!(m.manager.handle_fault(1, 0x900000, false), Err(Errno::EFAULT));
+    assert_eq!(m.manager.handle_fault(1, fault(0x900000, false)), Err(Errno::EFAULT));
     // Closing.
     m.manager.close(vm);
-    assert_eq!(m.manager.handle_fault(1, BUF.start, false), Err(Errno::EAGAIN));
+    assert_eq!(m.manager.handle_fault(1, fault(BUF.start, false)), Err(Errno::EAGAIN));
 }
 
 #[test]
@@ -257,7 +265,7 @@ fn the_repaired_instance_lives_as_long_as_the_file() {
     m.manager.vm_fini(vm);
     assert_eq!(m.manager.lookup_by_pasid(1), None, "no new fault handler");
     assert_eq!(m.set(vm, &m.mm, &[ACCESS]), Err(Errno::EOPNOTSUPP));
-    assert_eq!(ioctl(&m.manager, vm, &m.mm, AMDGPU_SVM_OP_GET_ATTR, &[ACCESS]), Err(Errno::EOPNOTSUPP));
+    assert_eq!(ioctl(&m.manager, &m.slabs, vm, &m.mm, AMDGPU_SVM_OP_GET_ATTR, &[ACCESS]), Err(Errno::EOPNOTSUPP));
     assert_eq!(m.manager.live_instances(), 1);
     m.manager.vm_free(vm);
     assert_eq!(m.manager.live_instances(), 0);
@@ -271,7 +279,7 @@ fn a_fault_while_the_vm_closes() {
         let m = Machine::new(Setup { design, xnack: true, ..POC });
         let vm = m.compute(1);
         m.manager.close(vm);
-        assert_eq!(m.manager.handle_fault(1, BUF.start, false), Err(Errno::EAGAIN));
+        assert_eq!(m.manager.handle_fault(1, fault(BUF.start, false)), Err(Errno::EAGAIN));
         assert_eq!(m.fault(1, false), answer);
         m.manager.vm_fini(vm);
         assert_eq!(m.fault(1, false), Handled::NoVm);
@@ -291,7 +299,7 @@ fn a_vm_whose_svm_could_not_be_made_is_half_a_compute_vm() {
         assert_eq!(m.manager.live_instances(), 0);
         assert_eq!(m.manager.is_compute(vm), design == Design::PocV1, "{design:?}");
         // What that comes to: KFD gets the faults of a VM that DRM was to serve.
-        let answer = m.manager.vm_handle_fault(1, BUF.start, false, || Ok(()));
+        let answer = m.manager.vm_handle_fault(1, fault(BUF.start, false), || Ok(()));
         assert_eq!(answer, if design == Design::PocV1 { Handled::Kfd } else { Handled::Dummy });
         // A second try heals it.
         assert_eq!(m.make_compute(vm, m.config(1)), Ok(()));
@@ -344,7 +352,7 @@ impl Program for Fault {
         }
         let (faulting, legal) = (world.clone(), self.legal);
         launch.actor("fault", move || {
-            let answer = faulting.gpus[0].handle_fault(BUF.start, false);
+            let answer = faulting.gpus[0].handle_fault(fault(BUF.start, false));
             if legal && !answer.is_handled() {
                 let what = format!("a legal access is answered by {answer:?}");
                 Sim::fail(Violation::new(Invariant::I11, what, None));
@@ -417,7 +425,7 @@ impl Execution for TornDown {
 /// R35: the reference keeps the struct, and nothing in it.
 #[test]
 fn a_fault_that_was_let_in_finds_the_instance_taken_down() {
-    let fault: fn(&Svm<P>) -> Result<(), Errno> = |svm| svm.handle_fault(BUF.start, false);
+    let fault: fn(&Svm<P>) -> Result<(), Errno> = |svm| svm.handle_fault(fault(BUF.start, false));
     let look: fn(&Svm<P>) -> Result<(), Errno> = |svm| svm.get_attr(BUF.start, BUF.len(), &mut [ACCESS]);
     for (call, only_looks) in [(fault, false), (look, true)] {
         let fell = explore(&LetIn { design: Design::PocV1, call }, &Config::default(), None, None);

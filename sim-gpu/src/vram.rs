@@ -192,14 +192,32 @@ impl<L: Lab> GpuVm<L> {
                 return Err(Errno::ENOMEM);
             };
             oldest = age;
-            let block = vram.block(first, count);
-            note!(L, "{}: evicts {count} page(s) of VRAM from frame {:#x}", self.name(), block.pfn);
-            let result = vram.on_evict.get().map_or(Err(Errno::EBUSY), |hook| hook(block));
-            if let Err(errno) = result {
-                note!(L, "{}: eviction of frame {:#x} failed with {errno}", self.name(), block.pfn);
-            }
-            vram.manager.lock().evicted(first, age);
+            self.evict(vram, (first, count, age));
         }
+    }
+
+    /// Somebody else needs VRAM: the buffer object that was used least recently is evicted, if there is one. Sleeps.
+    #[track_caller]
+    pub fn evict_one(&self) {
+        let Some(vram) = &self.0.vram else { return };
+        let victim = vram.manager.lock().victim(0);
+        let Some((first, count, age)) = victim else {
+            note!(L, "{}: nothing to evict", self.name());
+            return;
+        };
+        self.evict(vram, (first, count, age));
+    }
+
+    /// Asks the driver to empty a buffer object.
+    #[track_caller]
+    fn evict(&self, vram: &VramManager<L>, (first, count, age): (u64, u64, u64)) {
+        let block = vram.block(first, count);
+        note!(L, "{}: evicts {count} page(s) of VRAM from frame {:#x}", self.name(), block.pfn);
+        let result = vram.on_evict.get().map_or(Err(Errno::EBUSY), |hook| hook(block));
+        if let Err(errno) = result {
+            note!(L, "{}: eviction of frame {:#x} failed with {errno}", self.name(), block.pfn);
+        }
+        vram.manager.lock().evicted(first, age);
     }
 
     /// Gives a buffer object back. Any context. One scheduling point. What is none is a kernel warning.

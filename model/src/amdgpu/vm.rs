@@ -26,8 +26,8 @@ use super::{Design, IoctlArgs, Svm, SvmConfig, UserAttrs};
 use crate::Errno;
 use crate::note;
 use crate::platform::{
-    Atomic, Cache, DmaAddr, Gpu, Handle, KArray, KAtomic, KCache, KPlain, KShared, KSpinLock, Kernel, Mm, Plain, Platform, PteFlags,
-    PteUpdate, RetryFault, Shared, SpinLock,
+    Atomic, Cache, DmaAddr, Gpu, Handle, KArray, KAtomic, KCache, KPlain, KShared, KSpinLock, Kernel, Mm, Plain,
+    Platform, PteFlags, PteUpdate, RetryFault, Shared, SpinLock,
 };
 use crate::units::{PAGE_SHIFT, Pages};
 
@@ -309,12 +309,7 @@ impl<P: Platform> VmManager<P> {
 
     /// `amdgpu_vm_handle_fault`: a retry fault. `kfd` is `svm_range_restore_pages`, asked for compute VMs
     /// without an instance **only**: a VM with DRM SVM never gets KFD's. Nothing held.
-    pub fn vm_handle_fault(
-        &self,
-        pasid: u32,
-        fault: RetryFault,
-        kfd: impl FnOnce() -> Result<(), Errno>,
-    ) -> Handled {
+    pub fn vm_handle_fault(&self, pasid: u32, fault: RetryFault, kfd: impl FnOnce() -> Result<(), Errno>) -> Handled {
         let found = self.pasids.with(pasid, |vm| {
             let vm = vm?;
             let object = self.vms.get(vm);
@@ -326,16 +321,8 @@ impl<P: Platform> VmManager<P> {
             match self.handle_fault(pasid, fault) {
                 Ok(()) => return Handled::Svm,
                 // What comes in between is no verdict: the GPU asks again. `poc-v1` ends the wave for it.
-        if self.config.design.created_by_ioctl()
-            && let object = self.vms.get(vm)
-            && let Some(config) = object.config.get()
-        {
-            self.svm_init(object, slabs, config, current.clone())?;
-        }
-        let handle = self.svm_of(vm).ok_or(Errno::EOPNOTSUPP)?;
-        let svm = self.instance(handle);
-        if self.config.design == Design::Hardened && !current.is_same(svm.gpusvm.mm()) {
-            return Err(Errno::EPERM);
+                Err(Errno::EAGAIN) if self.config.design == Design::Hardened => return Handled::Svm,
+                Err(error) => note!(P::Kernel, "fault at {:#x}: SVM says {error}", fault.addr),
             }
         } else if is_compute && kfd().is_ok() {
             return Handled::Kfd;

@@ -180,8 +180,7 @@ impl Machine {
         let gpu = TestGpu { vm: GpuVm::new(config, &memory, &kfd).expect("a GPU"), script: script.clone() };
         let queue = Sim::alloc_workqueue("clock", QueueKind::Unbound).expect("a queue");
         let clock = queue.delayed_work(ClientId(9), WorkFunc::Restore).expect("a timer");
-        let machine =
-            Rc::new(Machine { memory, mm, gpu, script, svm: OnceCell::new(), clock, _clock_queue: queue });
+        let machine = Rc::new(Machine { memory, mm, gpu, script, svm: OnceCell::new(), clock, _clock_queue: queue });
         let svm = Svm::init(SvmConfig::new(Design::PocV8, ClientId(0)), machine.mm.clone(), machine.gpu.clone());
         assert!(machine.svm.set(svm.expect("an instance")).is_ok());
         let called = Rc::downgrade(&machine);
@@ -230,12 +229,7 @@ impl Machine {
         self.fault_at(page, true, 1)
     }
 
-    pub(crate) fn ioctl(
-        &self,
-        operation: u32,
-        bytes: Bytes,
-        attrs: &[UapiAttr],
-    ) -> (Result<(), Errno>, Vec<UapiAttr>) {
+    pub(crate) fn ioctl(&self, operation: u32, bytes: Bytes, attrs: &[UapiAttr]) -> (Result<(), Errno>, Vec<UapiAttr>) {
         let args = IoctlArgs {
             start_addr: bytes.start,
             size: bytes.len(),

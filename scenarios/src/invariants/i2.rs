@@ -3,7 +3,6 @@
 use super::fail;
 use crate::world::{Device, World};
 use interleave::lab::{Invariant, Lab};
-use model::amdgpu::pte;
 use model::attr::Segment;
 use model::platform::PteFlags;
 use model::units::{PAGE_SHIFT, Pages};
@@ -11,7 +10,6 @@ use sim_gpu::page_table::Pte;
 
 /// At rest, entry by entry: same frame as the CPU's page table, access granted, flags as the attributes say.
 pub fn entries_are_right<L: Lab>(world: &World<L>, device: &Device<L>) {
-    let gpu = device.vm.properties();
     let mapped = device.vm.mapped();
     let segments = segments(device, &mapped);
     let mut segment = 0;
@@ -54,8 +52,8 @@ pub fn entries_are_right<L: Lab>(world: &World<L>, device: &Device<L>) {
             let what = format!("page {page:#x} has a valid entry on {}, its attributes give no access", device.name);
             fail::<L>(Invariant::I2, what, since);
         }
-        let want = pte::pte_flags(&gpu, attrs.flags, !vma.flags.write);
-        if entry.flags != want {
+        let want = device.view().pte_flags(&device.vm, page, &attrs, !vma.flags.write, entry.flags);
+        if let Some(want) = want.filter(|want| *want != entry.flags) {
             let what = format!(
                 "page {page:#x} is mapped {:?} on {}, its attributes ({:?}) and VMA say {want:?}",
                 entry.flags, device.name, attrs.flags

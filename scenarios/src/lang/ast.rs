@@ -108,7 +108,7 @@ pub enum Design {
 
 impl Design {
     /// All of them, in the order in which reports list them.
-    pub const ALL: &'static [Design] = &[Design::PocV1, Design::Hardened];
+    pub const ALL: &'static [Design] = &[Design::PocV1, Design::PocV8, Design::Kfd, Design::Hardened];
 
     /// The name used in scenarios, on command lines and in traces.
     pub const fn name(self) -> &'static str {

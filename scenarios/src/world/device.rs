@@ -7,7 +7,9 @@ use super::thread::UserArray;
 use crate::lang::GpuDecl;
 use interleave::lab::Lab;
 use model::Errno;
+use model::amdgpu::vm::Handled;
 use model::amdgpu::{IoctlArgs, Svm};
+use model::platform::RetryFault;
 use model::units::{Bytes, Pages};
 use sim_gpu::GpuVm;
 use std::cell::{Cell, OnceCell};
@@ -72,6 +74,11 @@ impl<L: Lab> Device<L> {
     /// Whether the instance still exists. At rest only.
     pub fn exists(&self) -> bool {
         self.driver().exists()
+    }
+
+    /// A retry fault of this GPU reaches the driver.
+    pub fn handle_fault(&self, fault: RetryFault) -> Handled {
+        self.driver().handle_fault(fault)
     }
 
     pub(super) fn ioctl(&self, operation: u32, bytes: Bytes, user: &mut UserArray) -> Result<(), Errno> {

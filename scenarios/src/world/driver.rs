@@ -1,6 +1,7 @@
 //! The driver behind a GPU, whatever its design: how the world calls it, and what checks may ask of it.
 //!
 //! The DRM designs have one instance for each GPU; the VM layer ([`model::amdgpu::vm`]) stands between it and the world.
+//! KFD has one for the process, which every GPU of the world shares; it is client 0.
 
 use super::platform::Simulated;
 use crate::lang::{Design, GpuDecl};
@@ -8,20 +9,29 @@ use interleave::lab::Lab;
 use model::Errno;
 use model::amdgpu::slabs::Slabs;
 use model::amdgpu::vm::{Built, Handled, ManagerConfig, SvmHandle, VmHandle, VmManager};
-use model::amdgpu::{IoctlArgs, Svm, SvmConfig, UserAttrs};
-use model::attr::Segment;
+use model::amdgpu::{self, IoctlArgs, Svm, SvmConfig, UserAttrs, pte};
+use model::attr::{Attrs, Segment};
 use model::gpusvm::ChunkSizes;
-use model::platform::{ClientId, MmuEvent, WorkFunc};
+use model::kfd::{MAX_GPUS, Svms, SvmsConfig};
+use model::platform::{ClientId, MmuEvent, PteFlags, RetryFault, VramBlock, WorkFunc};
 use model::units::{Bytes, Pages};
 use sim_gpu::GpuVm;
-use sim_mm::AddressSpace;
+use sim_mm::{AddressSpace, MmapRead};
 use std::rc::Rc;
 
 /// The PASID of the process's VM; 0 names none.
 const PASID: u32 = 1;
 
+/// What answers for one GPU.
+pub(super) enum Driver<L: Lab> {
+    /// One instance for one GPU.
+    Drm(Drm<L>),
+    /// KFD's instance for the process, and which of its GPUs this is.
+    Kfd(Rc<Svms<Simulated<L>>>, usize),
+}
+
 /// One instance for one GPU, and the VM it belongs to.
-pub(super) struct Driver<L: Lab> {
+pub(super) struct Drm<L: Lab> {
     manager: VmManager<Simulated<L>>,
     vm: VmHandle<Simulated<L>>,
     /// What workers and callbacks find with `container_of`, whatever became of `vm.svm`.
@@ -29,24 +39,20 @@ pub(super) struct Driver<L: Lab> {
     /// The address space of the process that opened the file.
     mm: AddressSpace<L>,
     /// Of the module, so that it lives as long as the devices.
-    _slabs: Rc<Slabs<Simulated<L>>>,
+    slabs: Rc<Slabs<Simulated<L>>>,
 }
 
-impl<L: Lab> Driver<L> {
-    /// The file is opened and the VM made a compute VM, which creates the SVM instance.
-    pub(super) fn open(
+impl<L: Lab> Drm<L> {
+    /// The file is opened and the VM made a compute VM. There is an instance afterwards: a design that makes it in the first
+    /// ioctl gets one here, which it refuses for its arguments.
+    fn open(
         decl: &GpuDecl,
-        design: Design,
+        design: amdgpu::Design,
         client: ClientId,
         mm: &AddressSpace<L>,
         gpu: &GpuVm<L>,
         slabs: &Rc<Slabs<Simulated<L>>>,
     ) -> Self {
-        let design = match design {
-            Design::PocV1 => model::amdgpu::Design::PocV1,
-            Design::Hardened => model::amdgpu::Design::Hardened,
-            Design::PocV8 | Design::Kfd => unreachable!("not among Design::ALL yet"),
-        };
         let mut config = SvmConfig::new(design, client);
         config.xnack = Some(decl.xnack);
         config.default_granularity = decl.granularity;
@@ -60,95 +66,244 @@ impl<L: Lab> Driver<L> {
         let manager = VmManager::new(manager).expect("nothing fails before the race");
         let vm = manager.vm_init(PASID, gpu.clone()).expect("nothing fails before the race");
         manager.make_compute(vm, slabs, config, mm.clone()).expect("nothing fails before the race");
+        if design.created_by_ioctl() {
+            let nothing = IoctlArgs { start_addr: 0, size: 0, operation: 0, nattr: 0, attrs_ptr_null: true };
+            let refused = manager.ioctl(vm, slabs, mm, &nothing, &mut super::thread::UserArray(Vec::new()));
+            assert_eq!(refused, Err(Errno::EINVAL), "an ioctl without arguments is refused");
+        }
         let svm = manager.svm_of(vm).expect("a compute VM has an instance");
-        Driver { manager, vm, svm, mm: mm.clone(), _slabs: slabs.clone() }
+        Drm { manager, vm, svm, mm: mm.clone(), slabs: slabs.clone() }
     }
 
-    /// The instance. Using it after its last reference is gone is a use after free.
+    #[track_caller]
+    fn svm(&self) -> &Svm<Simulated<L>> {
+        self.manager.instance(self.svm)
+    }
+}
+
+/// Opens the driver on each GPU, in order.
+pub(super) fn open<L: Lab>(
+    design: Design,
+    decls: &[GpuDecl],
+    gpus: &[GpuVm<L>],
+    mm: &AddressSpace<L>,
+) -> Vec<Driver<L>> {
+    let drm = |design| {
+        let slabs = Rc::new(Slabs::new().expect("nothing fails before the race"));
+        let each = decls.iter().zip(gpus).zip(0..);
+        each.map(|((decl, gpu), id)| Driver::Drm(Drm::open(decl, design, ClientId(id), mm, gpu, &slabs))).collect()
+    };
+    match design {
+        Design::PocV1 => drm(amdgpu::Design::PocV1),
+        Design::PocV8 => drm(amdgpu::Design::PocV8),
+        Design::Hardened => drm(amdgpu::Design::Hardened),
+        Design::Kfd => {
+            let xnack = decls.first().is_some_and(|decl| decl.xnack);
+            let mut config = SvmsConfig::new(ClientId(0), gpus.len(), xnack);
+            if let Some(granularity) = decls.iter().find_map(|decl| decl.granularity) {
+                config.default_granularity = granularity;
+            }
+            assert!(gpus.len() <= MAX_GPUS, "the parser has counted the GPUs");
+            let svms = Rc::new(Svms::init(config, mm.clone(), gpus).expect("nothing fails before the race"));
+            (0..gpus.len()).map(|gpu| Driver::Kfd(svms.clone(), gpu)).collect()
+        }
+    }
+}
+
+impl<L: Lab> Driver<L> {
+    /// The instance of a DRM design. Using it after its last reference is gone is a use after free.
     #[track_caller]
     pub(super) fn svm(&self) -> &Svm<Simulated<L>> {
-        self.manager.instance(self.svm)
+        match self {
+            Driver::Drm(drm) => drm.svm(),
+            Driver::Kfd(..) => panic!("kfd has no amdgpu_svm"),
+        }
     }
 
     /// Whether the instance still exists. At rest only.
     pub(super) fn exists(&self) -> bool {
-        self.manager.live_instances() != 0
+        match self {
+            Driver::Drm(drm) => drm.manager.live_instances() != 0,
+            Driver::Kfd(..) => true,
+        }
     }
 
-    /// A retry fault of this GPU reaches the driver: `amdgpu_vm_handle_fault`. KFD's own SVM has nothing to say here.
-    pub(super) fn handle_fault(&self, addr: u64, write: bool) -> Handled {
-        self.manager.vm_handle_fault(PASID, addr, write, || Err(Errno::EFAULT))
+    /// Whether an invalidation that is told to this driver concerns the GPU with this index.
+    pub(super) fn answers_for(&self, gpu: usize, client: ClientId) -> bool {
+        matches!(self, Driver::Kfd(..)) || client.0 as usize == gpu
+    }
+
+    /// A retry fault of this GPU reaches the driver: `amdgpu_vm_handle_fault`.
+    pub(super) fn handle_fault(&self, fault: RetryFault) -> Handled {
+        match self {
+            // KFD's own SVM has nothing to say here.
+            Driver::Drm(drm) => drm.manager.vm_handle_fault(PASID, fault, || Err(Errno::EFAULT)),
+            Driver::Kfd(svms, gpu) => svms.handle_fault(*gpu, fault).map_or_else(Handled::Failed, |()| Handled::Kfd),
+        }
     }
 
     pub(super) fn ioctl(&self, args: &IoctlArgs, user: &mut dyn UserAttrs) -> Result<(), Errno> {
-        self.manager.ioctl(self.vm, &self.mm, args, user)
+        match self {
+            Driver::Drm(drm) => drm.manager.ioctl(drm.vm, &drm.slabs, &drm.mm, args, user),
+            Driver::Kfd(svms, _) => svms.ioctl(args, user),
+        }
     }
 
     pub(super) fn invalidate(&self, cookie: u64, event: &MmuEvent, seq: u64) -> bool {
-        self.svm().mmu_invalidate(cookie, event, seq)
+        match self {
+            Driver::Drm(drm) => drm.svm().mmu_invalidate(cookie, event, seq),
+            Driver::Kfd(svms, _) => svms.mmu_invalidate(cookie, event, seq),
+        }
     }
 
     pub(super) fn run_work(&self, func: WorkFunc) {
-        match func {
-            WorkFunc::Gc => self.svm().gc_work(),
-            WorkFunc::Restore => self.svm().restore_work(),
-            WorkFunc::FaultInterrupt | WorkFunc::CopyEngine => self.gpu.run_work(func),
+        match (self, func) {
+            (Driver::Drm(drm), WorkFunc::Gc) => drm.svm().gc_work(),
+            (Driver::Drm(drm), WorkFunc::Restore) => drm.svm().restore_work(),
+            (Driver::Kfd(svms, _), WorkFunc::Restore) => svms.restore_work(),
+            (Driver::Kfd(svms, _), WorkFunc::Deferred) => svms.deferred_work(),
+            (Driver::Kfd(svms, _), WorkFunc::EvictBo) => svms.evict_bo_work(),
+            (Driver::Kfd(svms, _), WorkFunc::ReleaseBo) => svms.release_bo_work(),
+            (Driver::Kfd(svms, _), WorkFunc::ReleaseProcess) => svms.fini(),
+            (_, other) => unreachable!("{other:?} is no work of this design"),
+        }
+    }
+
+    /// The CPU touched a page in this GPU's memory. mmap_lock is held, for write when there is no guard.
+    pub(super) fn migrate_to_ram(&self, held: Option<&MmapRead<'_, L>>, addr: u64, pfn: u64) -> Result<(), Errno> {
+        match self {
+            Driver::Drm(drm) => {
+                let held = held.expect("no DRM design faults with mmap_lock held for write");
+                drm.svm().migrate_to_ram(held, addr, pfn)
+            }
+            Driver::Kfd(svms, _) => svms.migrate_to_ram(held, addr, pfn),
+        }
+    }
+
+    /// A folio in this GPU's memory is free.
+    pub(super) fn folio_free(&self, data: u64) {
+        match self {
+            Driver::Drm(drm) => drm.svm().folio_free(data),
+            Driver::Kfd(svms, _) => svms.folio_free(data),
+        }
+    }
+
+    /// TTM wants a buffer object out of this GPU's memory.
+    pub(super) fn evict_vram(&self, block: VramBlock) -> Result<(), Errno> {
+        match self {
+            Driver::Drm(drm) => drm.svm().evict_vram(block),
+            Driver::Kfd(svms, gpu) => svms.evict_vram(*gpu, block),
         }
     }
 
     /// `amdgpu_svm_close`: the DRM file is closed.
     pub(super) fn close(&self) {
-        self.manager.close(self.vm);
+        match self {
+            Driver::Drm(drm) => drm.manager.close(drm.vm),
+            Driver::Kfd(..) => unreachable!("the parser keeps close and fini from kfd"),
+        }
     }
 
     /// `amdgpu_vm_fini`; the file's memory stays, because somebody may still be in an ioctl.
     pub(super) fn fini(&self) {
-        self.manager.vm_fini(self.vm);
+        match self {
+            Driver::Drm(drm) => drm.manager.vm_fini(drm.vm),
+            Driver::Kfd(..) => unreachable!("the parser keeps close and fini from kfd"),
+        }
+    }
+
+    /// The mmu notifier's release, before the address space goes.
+    pub(super) fn process_release(&self) {
+        if let Driver::Kfd(svms, 0) = self {
+            svms.process_release();
+        }
     }
 }
 
-/// What checks may ask of a driver. At rest, or where the locks that protect it are known to be held.
-pub struct View<'a, L: Lab>(&'a Svm<Simulated<L>>);
+/// What checks may ask of a driver. At rest, or where the locks that protect it are known to be held. What KFD keeps once
+/// for the process is told with its first GPU.
+pub struct View<'a, L: Lab>(&'a Driver<L>);
 
 impl<'a, L: Lab> View<'a, L> {
     pub(super) fn of(driver: &'a Driver<L>) -> Self {
-        View(driver.svm())
+        View(driver)
     }
 
     /// Whether GPU faults are retried.
     pub fn xnack_enabled(&self) -> bool {
-        self.0.xnack_enabled()
+        match self.0 {
+            Driver::Drm(drm) => drm.svm().xnack_enabled(),
+            Driver::Kfd(svms, _) => svms.xnack_enabled(),
+        }
     }
 
-    /// How many stops of the process's queues the driver believes to hold for this GPU.
+    /// How many stops of the process's queues the driver believes to hold.
     pub fn stops_held(&self) -> u32 {
-        u32::from(self.0.inspect().queues_stopped())
+        match self.0 {
+            Driver::Drm(drm) => u32::from(drm.svm().inspect().queues_stopped()),
+            Driver::Kfd(svms, 0) => svms.inspect().stops() as u32,
+            Driver::Kfd(..) => 0,
+        }
     }
 
     /// What counts as evicted.
     pub fn evicted_ranges(&self) -> u64 {
-        self.0.inspect().evicted_ranges()
+        match self.0 {
+            Driver::Drm(drm) => drm.svm().inspect().evicted_ranges(),
+            Driver::Kfd(svms, 0) => svms.inspect().evicted_ranges(),
+            Driver::Kfd(..) => 0,
+        }
     }
 
     /// Whether a range waits for a worker.
     pub fn has_pending_work(&self) -> bool {
-        self.0.inspect().has_pending_work()
+        match self.0 {
+            Driver::Drm(drm) => drm.svm().inspect().has_pending_work(),
+            Driver::Kfd(svms, 0) => svms.inspect().has_pending_work(),
+            Driver::Kfd(..) => false,
+        }
     }
 
-    /// The ranges with their references and how many holders there are.
+    /// The ranges with their references and how many holders there are. KFD's are not counted.
     pub fn for_each_range(&self, mut f: impl FnMut(Bytes, u64, u64)) {
-        for range in self.0.inspect().ranges() {
-            f(range.bytes, range.references, 1 + u64::from(range.in_queue));
+        if let Driver::Drm(drm) = self.0 {
+            for range in drm.svm().inspect().ranges() {
+                f(range.bytes, range.references, 1 + u64::from(range.in_queue));
+            }
         }
     }
 
     /// The attributes of `pages`, cut where they are stored, holes included.
     pub fn for_each_segment(&self, pages: Pages, f: impl FnMut(Segment)) {
-        self.0.inspect().for_each_segment(pages, f);
+        match self.0 {
+            Driver::Drm(drm) => drm.svm().inspect().for_each_segment(pages, f),
+            Driver::Kfd(svms, gpu) => svms.inspect().for_each_segment(*gpu, pages, f),
+        }
+    }
+
+    /// What the entry of `page`, which is `entry` now, has to hold by attributes and VMA. None: nobody can say.
+    pub fn pte_flags(
+        &self,
+        gpu: &GpuVm<L>,
+        page: u64,
+        attrs: &Attrs,
+        read_only: bool,
+        entry: PteFlags,
+    ) -> Option<PteFlags> {
+        match self.0 {
+            // Whose memory an entry without SYSTEM, or one through a peer's BAR, leads to is the driver's own arithmetic.
+            Driver::Drm(_) if !entry.has(PteFlags::SYSTEM) || gpu.vram().is_some() => None,
+            Driver::Drm(_) => Some(pte::pte_flags(&gpu.properties(), attrs.flags, read_only)),
+            Driver::Kfd(svms, index) => svms.inspect().pte_flags(*index, page, read_only),
+        }
     }
 
     /// Whether all trees and lists are well formed; warns about what is not.
     pub fn check(&self) {
-        self.0.inspect().check();
+        match self.0 {
+            Driver::Drm(drm) => drm.svm().inspect().check(),
+            Driver::Kfd(svms, 0) => svms.inspect().check(),
+            Driver::Kfd(..) => {}
+        }
     }
 }

@@ -22,13 +22,15 @@ pub use uapi::Uapi;
 
 use crate::invariants;
 use crate::lang::{Design, OpKind, Scenario};
-use driver::Driver;
 use interleave::lab::{Gate, Lab};
-use model::amdgpu::slabs::Slabs;
-use model::platform::{ClientId, GpuProperties, MmuEvent, NotifierEntry, WorkFunc};
-use model::units::Pages;
+use model::Errno;
+use model::amdgpu::vm::Handled;
+use model::platform::{ClientId, GpuProperties, MmuEvent, NotifierEntry, Owner, PagemapId, WorkFunc};
+use model::units::{PAGE_SIZE, Pages};
+use sim_gpu::retry::{FaultVerdict, RetryConfig};
+use sim_gpu::vram::VramConfig;
 use sim_gpu::{GpuConfig, GpuVm, Kfd};
-use sim_mm::{AddressSpace, Memory};
+use sim_mm::{AddressSpace, Memory, MmapRead};
 use std::rc::Rc;
 
 /// Everything that exists while a scenario runs.
@@ -56,6 +58,7 @@ impl<L: Lab> World<L> {
         let options = sim_mm::Options { thp: scenario.regions.iter().any(|r| r.thp), immortal: !exits(&scenario) };
         let mm = AddressSpace::new(&memory, 0, options).expect("nothing fails before the race");
         let kfd = Kfd::new(|mm: &AddressSpace<L>| mm.id() == 0);
+        let hives = hives(&scenario);
         let span = scenario.regions.iter().fold(Pages::EMPTY, |hull, r| hull.hull(&r.bytes.pages()));
         let gpus = scenario
             .gpus
@@ -72,7 +75,15 @@ impl<L: Lab> World<L> {
                     max_pfn: 1 << 36,
                     default_granularity: decl.granularity.unwrap_or(9),
                 };
-                let config = GpuConfig::new(gpu_name(domain), domain as u8, properties);
+                let mut config = GpuConfig::new(gpu_name(domain), domain as u8, properties);
+                config.retry = decl.xnack.then(|| RetryConfig { cam: decl.retry_cam, ..RetryConfig::default() });
+                config.vram = (decl.vram > 0).then(|| VramConfig {
+                    pagemap: PagemapId(domain as u32),
+                    owner: Owner(hives[domain].map_or(1 + domain as u64, |hive| 0x100 + u64::from(hive))),
+                    pages: decl.vram / PAGE_SIZE,
+                    hive: hives[domain],
+                    p2p: false,
+                });
                 let vm = GpuVm::new(config, &memory, &kfd).expect("nothing fails before the race");
                 Device::new(decl, vm, span)
             })
@@ -108,10 +119,40 @@ impl<L: Lab> World<L> {
                 invariants::i7::at_resume(&world, gpu);
             }
         });
-        let slabs = Rc::new(Slabs::new().expect("nothing fails before the race"));
+        self.wire_device_memory();
+        let vms: Vec<GpuVm<L>> = self.gpus.iter().map(|device| device.vm.clone()).collect();
+        for (device, driver) in self.gpus.iter().zip(driver::open(design, &self.scenario.gpus, &vms, &self.mm)) {
+            device.open(driver);
+        }
+    }
+
+    /// Who is called for retry faults, for pages in a GPU's memory, and for room there.
+    fn wire_device_memory(self: &Rc<Self>) {
+        let weak = Rc::downgrade(self);
+        self.memory.on_folio_free(Rc::new(move |id: PagemapId, data| {
+            if let Some(world) = weak.upgrade() {
+                world.gpus[id.0 as usize].driver().folio_free(data);
+            }
+        }));
+        let weak = Rc::downgrade(self);
+        self.mm.on_device_fault(Rc::new(move |id: PagemapId, held: Option<&MmapRead<'_, L>>, addr, pfn| {
+            let world = weak.upgrade().ok_or(Errno::EFAULT)?;
+            world.gpus[id.0 as usize].driver().migrate_to_ram(held, addr, pfn)
+        }));
         for (index, device) in self.gpus.iter().enumerate() {
-            let (decl, client) = (&self.scenario.gpus[index], ClientId(index as u32));
-            device.open(Driver::open(decl, design, client, &self.mm, &device.vm, &slabs));
+            let weak = Rc::downgrade(self);
+            device.vm.on_retry_fault(Rc::new(move |fault| {
+                let handled = weak.upgrade().map_or(Handled::NoVm, |world| world.gpus[index].handle_fault(fault));
+                match handled {
+                    Handled::NoVm | Handled::Failed(_) => FaultVerdict::NoRetry,
+                    _ => FaultVerdict::Handled,
+                }
+            }));
+            let weak = Rc::downgrade(self);
+            device.vm.on_evict(Rc::new(move |block| {
+                let world = weak.upgrade().ok_or(Errno::EBUSY)?;
+                world.gpus[index].driver().evict_vram(block)
+            }));
         }
     }
 
@@ -144,7 +185,11 @@ impl<L: Lab> World<L> {
 
     /// What a workqueue runs.
     pub fn run_work(&self, client: ClientId, func: WorkFunc) {
-        self.gpus[client.0 as usize].driver().run_work(func);
+        let device = &self.gpus[client.0 as usize];
+        match func {
+            WorkFunc::FaultInterrupt | WorkFunc::CopyEngine => device.vm.run_work(func),
+            _ => device.driver().run_work(func),
+        }
     }
 
     fn invalidate(&self, entry: NotifierEntry, event: &MmuEvent, seq: u64) -> bool {
@@ -153,7 +198,11 @@ impl<L: Lab> World<L> {
         if done {
             let window = self.mm.notifiers().into_iter().find(|view| view.entry == entry);
             let bytes = window.map_or(event.bytes, |view| event.bytes.clip(&view.bytes));
-            invariants::i1::after_callback(device, &MmuEvent { bytes, ..*event });
+            for (index, hit) in self.gpus.iter().enumerate() {
+                if device.driver().answers_for(index, entry.client) {
+                    invariants::i1::after_callback(hit, &MmuEvent { bytes, ..*event });
+                }
+            }
         }
         done
     }
@@ -182,6 +231,20 @@ impl<L: Lab> World<L> {
     pub fn at_rest(&self) {
         invariants::at_rest(self);
     }
+}
+
+/// The hive of each GPU, by number.
+fn hives(scenario: &Scenario) -> Vec<Option<u32>> {
+    let mut names: Vec<&str> = Vec::new();
+    let each = scenario.gpus.iter().map(|decl| {
+        let name = decl.hive.as_deref()?;
+        let known = names.iter().position(|n| *n == name);
+        Some(known.unwrap_or_else(|| {
+            names.push(name);
+            names.len() - 1
+        }) as u32)
+    });
+    each.collect()
 }
 
 /// The hardware's own name of the GPU with this index; scenarios call it what they like.

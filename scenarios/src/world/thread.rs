@@ -63,7 +63,7 @@ impl<L: Lab> World<L> {
             OpKind::SetAttr { gpu, area, attrs, returns } => self.set_attr(gpu, area, attrs, returns),
             OpKind::GetAttr { gpu, area, checks, returns } => self.get_attr(gpu, area, checks, returns),
             OpKind::ResetAttr { gpu, area, returns } => self.reset_attr(gpu, area, returns),
-            OpKind::EvictVram { .. } => unreachable!("no GPU has VRAM yet"),
+            OpKind::EvictVram { gpu } => self.device(gpu).vm.evict_one(),
             OpKind::Munmap { area } => {
                 let result = self.changing(Change::TAKE_BACK, area.bytes, || self.mm.munmap(area.bytes));
                 self.must(op, &Returns::ok(), result);
@@ -105,6 +105,7 @@ impl<L: Lab> World<L> {
                 // KFD's release hook runs before the address space goes: its queues are destroyed, not stopped.
                 self.changing(Change::TAKE_BACK, Bytes::new(0, u64::MAX), || {
                     self.kfd.release();
+                    self.gpus.iter().for_each(|device| device.driver().process_release());
                     self.mm.exit();
                 });
             }

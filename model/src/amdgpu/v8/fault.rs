@@ -11,9 +11,7 @@ use crate::Errno;
 use crate::attr::{AttrHandle, Attrs, Flags, Segment};
 use crate::gpusvm::DriverLocked;
 use crate::note;
-use crate::platform::{
-    Atomic, DeviceMemory, FaultTime, Kernel, Mm, Plain, Platform, RetryFault, RetryFaults, Shared,
-};
+use crate::platform::{Atomic, DeviceMemory, FaultTime, Kernel, Mm, Plain, Platform, RetryFault, RetryFaults, Shared};
 use crate::units::{PAGE_SHIFT, Pages};
 
 impl<P: Platform> Svm<P> {
