@@ -38,7 +38,8 @@ impl<P: Platform> Pagemap<P> {
     /// at the timeslice. Causes CLEAR events; the last `mmput` runs elsewhere. Sleeps.
     ///
     /// # Errors
-    /// `EFAULT` (the process it was allocated for is gone, even if a child of it still has the pages), `ENOMEM`, `ENODEV`,
+    /// `EFAULT` (the process it was allocated for is gone, even if a child of it still has the pages; or a page cannot be
+    /// mapped), `ENOMEM`, `ENODEV`,
     /// `EBUSY` (pages are left).
     pub fn evict_to_ram(&self, devmem: DevmemHandle<P>) -> Result<(), Errno> {
         let object = self.devmem(devmem);

@@ -32,6 +32,20 @@
 //! Order: mmap_lock (read), then the allocation's reservation; `lru_lock` innermost. [`Pagemap::evict`] runs under whatever
 //! who allocates GPU memory holds, so it takes no mmap_lock and drops its reference to the mm asynchronously.
 //!
+//! # How a driver uses it
+//!
+//! To move: [`populate_mm`](Pagemap::populate_mm) for a whole range, outside of mmap_lock and the notifier lock, then
+//! [`get_pages`](crate::gpusvm::GpuSvm::get_pages) with its own [`Ctx::owner`](crate::gpusvm::Ctx::owner); `EBUSY` and
+//! `ENOMEM` leave the range usable where it is. The platform calls, for the pagemap that a page is in,
+//! [`migrate_to_ram`](Pagemap::migrate_to_ram), [`folio_free`](Pagemap::folio_free),
+//! [`folio_split`](Pagemap::folio_split) and [`evict`](Pagemap::evict).
+//!
+//! # What is checked, and what the lab cannot tell yet
+//!
+//! `tests/pagemap` has every step, every error and random programs, with contents, in one thread; `tests/pagemap_sim` has the
+//! reference counts in every interleaving. Open until the simulators have device memory: pages, faults and copies in
+//! interleavings. And for as long as loom has no clock, a timeslice that is not 0 never ends there.
+//!
 //! # What is left out
 //!
 //! * The kref of `drm_pagemap` and its cache, shrinker and owner groups (spec drm-gpusvm 20): the pagemap lives as long as

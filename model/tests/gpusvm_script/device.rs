@@ -104,6 +104,10 @@ impl ScriptMm {
                 frames.put(src.pfn);
             }
         }
+        if moved && pages.is_none() {
+            // Nobody maps it, so the new page goes as well.
+            frames.put(dst.pfn);
+        }
     }
 
     fn begin(&self) {

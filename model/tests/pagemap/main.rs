@@ -10,6 +10,7 @@ mod gpusvm_script;
 
 mod evict;
 mod machine;
+mod random;
 mod ranges;
 mod to_device;
 mod to_ram;

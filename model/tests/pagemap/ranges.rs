@@ -337,6 +337,21 @@ fn a_scan_tells_two_others_apart() {
 }
 
 #[test]
+fn a_scan_after_a_race_sees_what_moved_and_what_did_not() {
+    let (m, range) = machine();
+    let first = m.w.mm.pfn(START).unwrap();
+    shared(|s| s.raced.insert(first));
+    assert_eq!(m.populate_mm(START, END), Err(Errno::EBUSY));
+    assert_eq!(scan(&m, range), ScanResult::Mixed);
+    // The rest follows when the caller lets the others move along.
+    shared(|s| s.raced.clear());
+    assert_eq!(m.populate_mm(START, END), Err(Errno::EBUSY), "a part is there already");
+    let details = MigrateDetails { can_migrate_same_pagemap: true, ..MigrateDetails::default() };
+    assert_eq!(m.pagemap.populate_mm(&m.w.mm, Bytes::new(START, END), &details), Ok(()));
+    assert_eq!(scan(&m, range), ScanResult::Equal);
+}
+
+#[test]
 fn a_scan_misses_holes_strangers_and_what_it_cannot_find_out() {
     let (m, range) = machine();
     m.w.mm.invalidate(&event(EventKind::Clear, END - K4, END));
