@@ -337,7 +337,11 @@ fn without_device_memory_prefetching_maps_what_is_there_completely() {
     m.set(bytes(BASE, 0x20), &prefetch).unwrap();
     assert_eq!(m.mapped(), (BASE..BASE + 0x20).collect::<Vec<_>>());
     assert!(m.flushes() >= 2, "once for each range");
-    assert_eq!(m.updates().iter().filter(|update| update.flush && !update.unlocked).count(), 2, "the last segment of each");
+    assert_eq!(
+        m.updates().iter().filter(|update| update.flush && !update.unlocked).count(),
+        2,
+        "the last segment of each"
+    );
     // What is valid is skipped.
     m.set(bytes(BASE, 0x20), &prefetch).unwrap();
     assert!(m.updates().is_empty());

@@ -44,6 +44,8 @@ pub(crate) struct Script {
     pub(crate) before_pdes: Hook,
     /// As `before_reserve`, every time.
     pub(crate) always_before_reserve: RefCell<Option<Box<dyn Fn()>>>,
+    /// Completes when a notifier asks for the checkpoint.
+    pub(crate) notified: OnceCell<<Sim as Kernel>::Completion>,
     /// Runs once, at the next DMA unmapping.
     pub(crate) at_dma_unmap: Hook,
 }
@@ -118,6 +120,9 @@ impl Vram<Sim> for TestGpu {
 
 impl RetryFaults<Sim> for TestGpu {
     fn fault_checkpoint(&self) -> Option<FaultTime> {
+        if let Some(notified) = self.script.notified.get() {
+            notified.complete_all();
+        }
         self.script.checkpoint.get()
     }
     fn drain_retry_faults(&self) {
@@ -180,8 +185,7 @@ impl Machine {
         let gpu = TestGpu { vm: GpuVm::new(config, &memory, &kfd).expect("a GPU"), script: script.clone() };
         let queue = Sim::alloc_workqueue("clock", QueueKind::Unbound).expect("a queue");
         let clock = queue.delayed_work(ClientId(9), WorkFunc::Restore).expect("a timer");
-        let machine =
-            Rc::new(Machine { memory, mm, gpu, script, svm: OnceCell::new(), clock, _clock_queue: queue });
+        let machine = Rc::new(Machine { memory, mm, gpu, script, svm: OnceCell::new(), clock, _clock_queue: queue });
         let svm = Svm::init(SvmConfig::new(Design::PocV8, ClientId(0)), machine.mm.clone(), machine.gpu.clone());
         assert!(machine.svm.set(svm.expect("an instance")).is_ok());
         let called = Rc::downgrade(&machine);
@@ -230,12 +234,7 @@ impl Machine {
         self.fault_at(page, true, 1)
     }
 
-    pub(crate) fn ioctl(
-        &self,
-        operation: u32,
-        bytes: Bytes,
-        attrs: &[UapiAttr],
-    ) -> (Result<(), Errno>, Vec<UapiAttr>) {
+    pub(crate) fn ioctl(&self, operation: u32, bytes: Bytes, attrs: &[UapiAttr]) -> (Result<(), Errno>, Vec<UapiAttr>) {
         let args = IoctlArgs {
             start_addr: bytes.start,
             size: bytes.len(),
