@@ -9,7 +9,9 @@ use model::Errno;
 use model::amdgpu::uapi::{AMDGPU_SVM_OP_GET_ATTR, AMDGPU_SVM_OP_RESET_ATTR, AMDGPU_SVM_OP_SET_ATTR};
 use model::amdgpu::{Design, IoctlArgs, Svm, SvmConfig, UserAttrs};
 use model::attr::UapiAttr;
-use model::platform::{ClientId, EventKind, FaultTime, MmuEvent, RetryFault, VramBlock};
+use model::gpusvm::{self, ChunkSizes, Ctx, DriverLocked, GpuSvm};
+use model::pagemap::{MigrateDetails, Pagemap};
+use model::platform::{ClientId, EventKind, FaultTime, Mm, MmuEvent, RetryFault, VramBlock};
 use model::units::Bytes;
 use stub::{Stub, StubGpu, StubMm};
 
@@ -54,12 +56,41 @@ fn drive(design: Design, start: u64, size: u64) -> Result<(), Errno> {
     svm.gc_work();
     svm.restore_work();
     let fault = svm.handle_fault(RetryFault { addr: start, write: false, time: FaultTime(1) });
+    let _ = svm.migrate_to_ram(&StubMm.mmap_read_lock(), start, 0);
     svm.folio_free(0);
     let _ = svm.evict_vram(VramBlock { pfn: 0, pages: 1 });
     svm.close();
     svm.fini();
     svm.put();
     fault
+}
+
+/// Device memory, which no design uses on every path yet.
+fn drive_devmem(start: u64, size: u64) -> Result<(), Errno> {
+    let config = gpusvm::Config {
+        name: "portcheck",
+        mm_start: 0,
+        mm_range: 1 << 47,
+        notifier_size: 512 << 20,
+        chunk_sizes: ChunkSizes::DEFAULT,
+        client: ClientId(0),
+    };
+    let svm = GpuSvm::<Stub, ()>::new(config, StubMm, StubGpu)?;
+    let (locked, ctx, window) = (DriverLocked::by(&()), Ctx::default(), Bytes::new(0, 1 << 47));
+    let range = svm.find_or_insert(locked, start, window, &ctx, || ())?;
+    svm.get_pages(locked, range, &ctx)?;
+    svm.range_evict(locked, range)?;
+    let _ = svm.scan_mm(locked, range, ctx.owner, None);
+    svm.fini(locked);
+
+    let pagemap = Pagemap::<Stub>::new(StubGpu, ClientId(0))?;
+    pagemap.populate_mm(&StubMm, Bytes::new(start, start + size), &MigrateDetails::default())?;
+    pagemap.migrate_to_ram(&StubMm, &StubMm.mmap_read_lock(), start, 0)?;
+    pagemap.evict(VramBlock { pfn: 1 << 40, pages: 1 })?;
+    pagemap.folio_split(0, 2);
+    pagemap.folio_free(0);
+    pagemap.fini();
+    Ok(())
 }
 
 /// Every entry point of the driver, so that none is left out of the link. 0 or a positive errno.
@@ -71,5 +102,6 @@ pub extern "C" fn svmlab_portcheck(design: u32, start: u64, size: u64) -> i32 {
         1 => Design::Hardened,
         _ => Design::PocV8,
     };
-    drive(design, start, size).map_or_else(|errno| errno as i32, |()| 0)
+    let driven = drive(design, start, size).and_then(|()| drive_devmem(start, size));
+    driven.map_or_else(|errno| errno as i32, |()| 0)
 }

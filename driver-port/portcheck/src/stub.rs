@@ -290,6 +290,10 @@ impl Mm<Stub> for StubMm {
 /// A GPU that takes every update.
 #[derive(Clone)]
 pub struct StubGpu;
+impl StubGpu {
+    /// First frame of its memory.
+    const VRAM: u64 = 1 << 40;
+}
 impl Gpu<Stub, StubMm> for StubGpu {
     type RootReserved<'a> = PhantomData<&'a ()>;
     fn properties(&self) -> GpuProperties {
@@ -327,6 +331,44 @@ impl Gpu<Stub, StubMm> for StubGpu {
     fn dma_unmap(&self, _: DmaAddr, _: u8, _: DmaDirection) {}
 }
 
-impl DeviceMemory<Stub> for StubMm {}
-impl Vram<Stub> for StubGpu {}
+/// A pagemap in which everything moves.
+impl DeviceMemory<Stub> for StubMm {
+    fn device_page(&self, pfn: u64) -> Option<DevicePage> {
+        (pfn >= StubGpu::VRAM).then_some(DevicePage { pagemap: PagemapId(0), owner: Owner(1) })
+    }
+    fn migrate_vma_setup(
+        &self,
+        _: &PhantomData<&()>,
+        args: &MigrateVma,
+        src: &mut [MigratePfn],
+    ) -> Result<u64, Errno> {
+        let first = args.bytes.start >> 12;
+        for (slot, pfn) in src.iter_mut().zip(first..) {
+            *slot = MigratePfn { valid: true, migrate: true, pfn, ..MigratePfn::default() };
+        }
+        Ok(src.len() as u64)
+    }
+    fn alloc_folio(&self, order: u8) -> Result<u64, Errno> {
+        Ok(1 << order)
+    }
+}
+
+/// One block of memory and an engine that is always done.
+impl Vram<Stub> for StubGpu {
+    fn pagemap(&self) -> Option<PagemapId> {
+        Some(PagemapId(0))
+    }
+    fn owner(&self) -> Owner {
+        Owner(1)
+    }
+    fn vram_alloc(&self, pages: u64) -> Result<VramBlock, Errno> {
+        Ok(VramBlock { pfn: Self::VRAM, pages })
+    }
+    fn copy(&self, copies: &[CopyJob]) -> Result<Fence, Errno> {
+        Ok(Fence(copies.len() as u64))
+    }
+    fn device_map(&self, pfn: u64, _: u8) -> Result<(DmaAddr, Interconnect), Errno> {
+        Ok((DmaAddr(pfn << 12), Interconnect::Vram))
+    }
+}
 impl RetryFaults<Stub> for StubGpu {}

@@ -51,6 +51,29 @@ fn a_message_passed_through_a_mutex_arrives_whole() {
 }
 
 #[test]
+fn a_message_passed_through_a_completion_arrives_whole() {
+    let seen = collect(|say| {
+        let done = Rc::new(<<Loom as Kernel>::Completion as Completion>::new("done"));
+        let (data, got) = (Rc::new(Shared::new("data", 0)), Rc::new(Cell::new((false, 0))));
+        Loom::actors(
+            [
+                actor!("sender", [data, done], {
+                    data.write_once(42);
+                    Completion::complete_all(&*done);
+                }),
+                actor!("receiver", [data, done, got], {
+                    let early = !Completion::is_done(&*done);
+                    Completion::wait(&*done);
+                    got.set((early, data.read_once()));
+                }),
+            ],
+            || say(got.get()),
+        );
+    });
+    assert_eq!(seen, BTreeSet::from([(false, 42), (true, 42)]));
+}
+
+#[test]
 fn a_thread_never_reads_older_than_it_read_before() {
     let seen = collect(|say| {
         let word = Rc::new(Shared::new("word", 0));

@@ -6,7 +6,7 @@ use interleave::lab::{Gate as _, Invariant, Lab, Violation};
 use interleave::sim::{SimMutex, SimRcu, SimRwSem, SimSpinLock};
 use interleave::sync::{Completion, Kref, SeqCount, WaitQueue};
 use interleave::{Config, End, Sim, Strategy, explore};
-use model::platform::{Atomic as _, Kernel, Mutex as _, Plain as _, RwSem as _, Shared as _, SpinLock as _};
+use model::platform::{self, Atomic as _, Kernel, Mutex as _, Plain as _, RwSem as _, Shared as _, SpinLock as _};
 use std::rc::Rc;
 
 type Flag = <Sim as Kernel>::Shared<bool>;
@@ -135,6 +135,37 @@ fn a_completion_lets_as_many_go_as_it_was_completed() {
     }));
     holds(&two_waiters(|done| done.complete_all()));
     classes(&two_waiters(|done| done.complete_all()), 0);
+}
+
+/// What the driver has of it ([`model::platform::Completion`]): a waiter sees what was done before, a look without waiting
+/// may come too early.
+#[test]
+fn a_drivers_completion_carries_what_was_done_before_it() {
+    type Done = <Sim as Kernel>::Completion;
+    let program = |waits: bool| {
+        Small::new(move |launch| {
+            let done = Rc::new(<Done as platform::Completion>::new("done"));
+            let work = Rc::new(Plain::new(0));
+            let (its, result) = (done.clone(), work.clone());
+            launch.actor("waiter", move || {
+                let ready = if waits {
+                    platform::Completion::wait(&*its);
+                    true
+                } else {
+                    platform::Completion::is_done(&*its)
+                };
+                if !ready || result.get() != 1 {
+                    Sim::fail(Violation::new(Invariant::I6, "it is not done", None));
+                }
+            });
+            launch.actor("worker", move || {
+                work.set(1);
+                platform::Completion::complete_all(&*done);
+            });
+        })
+    };
+    holds(&program(true));
+    assert_eq!(found(&program(false)).what, "it is not done");
 }
 
 #[test]

@@ -26,10 +26,10 @@ enum Pass {
 /// What the page loop remembers of the device pages it met.
 #[derive(Default)]
 struct Seen {
-    /// The pagemap and word of the last one.
-    zdd: Option<(PagemapId, u64)>,
     /// The pagemap of all of them.
     pagemap: Option<PagemapId>,
+    /// The word of the last one, in that pagemap.
+    word: Option<u64>,
 }
 
 /// What stays the same over all passes of one call.
@@ -243,12 +243,13 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
         pfn: u64,
         order: u8,
     ) -> Result<(DmaAddr, Interconnect), Errno> {
-        let zdd = (device.pagemap, self.mm.zone_device_data(pfn));
-        let same = seen.zdd.is_some_and(|last| last.0 == zdd.0 && same_zdd(last.1, zdd.1));
+        let word = self.mm.zone_device_data(pfn);
+        // Words of two pagemaps mean nothing to each other; those are told apart below, and with the same outcome.
+        let same = seen.word.is_some_and(|last| same_zdd(last, word));
         if !call.ctx.allow_mixed && page > 0 && !same {
             return Err(Errno::EOPNOTSUPP);
         }
-        seen.zdd = Some(zdd);
+        seen.word = Some(word);
         match seen.pagemap {
             None => {
                 seen.pagemap = Some(device.pagemap);

@@ -206,7 +206,6 @@ impl<P: Platform> Pagemap<P> {
     ) -> Result<(), Errno> {
         let npages = buffers.npages();
         let (src, dst) = buffers.both();
-        let mut some = false;
         let mut walk = Elements(0);
         while let Some(slots) = walk.next(src) {
             let page = &mut src[slots.start];
@@ -221,10 +220,10 @@ impl<P: Platform> Pagemap<P> {
             }
             if wanted(page.pfn, word) {
                 alloc_ram::<P>(mm, &mut dst[slots])?;
-                some = true;
             }
         }
-        if some { self.copy_run(mm, buffers, 0..npages) } else { Ok(()) }
+        // (Nothing, where nothing is wanted.)
+        self.copy_run(mm, buffers, 0..npages)
     }
 
     /// Step 18.8: marks what really moved, so that it is not fetched a second time while somebody still holds it.

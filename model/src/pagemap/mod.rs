@@ -35,7 +35,7 @@
 //! # What is left out
 //!
 //! * The kref of `drm_pagemap` and its cache, shrinker and owner groups (spec drm-gpusvm 20): the pagemap lives as long as
-//!   its GPU, and who shares an [`Owner`](crate::platform::Owner) is the platform's to say.
+//!   its GPU, and who shares an [`Owner`] is the platform's to say.
 //! * A peer's copy engine: where the kernel has the *source* GPU push its pages (its `copy_to_ram` op), the GPU that the
 //!   pages go to pulls them. The pages are cut into the same runs, and reached through the same link.
 //! * `pre_migrate_fence`: [`vram_alloc`](crate::platform::Vram::vram_alloc) returns memory that is cleared already.

@@ -150,10 +150,8 @@ impl<P: Platform> Pagemap<P> {
             let at = slots.start;
             let page = buffers.src()[at];
             let from = self.peer(call.mm, page);
-            if at == 0 {
-                source = from;
-            }
             if from != source {
+                // (Before the first page, a run of nothing.)
                 self.copy_run(call.mm, buffers, run..at)?;
                 (run, source) = (at, from);
             }

@@ -1,6 +1,7 @@
 //! An address space without other threads: VMAs, pages, and the interval notifier protocol as far as one thread can see
 //! it (spec mm-events 1, 3).
 
+use super::frames::Frames;
 use super::kernel::{Lock, Reading};
 use super::{Point, Seq, allocate, holds, log, reached, shared};
 use model::Errno;
@@ -10,41 +11,47 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+/// The pagemap's `migrate_to_ram` op.
+type DeviceFault = Rc<dyn Fn(PagemapId, &ScriptMm, &Reading<'_, ()>, u64, u64) -> Result<(), Errno>>;
 type Dispatch = Rc<dyn Fn(NotifierEntry, &MmuEvent, u64) -> bool>;
 
 #[derive(Clone, Copy)]
-struct Subscription {
+pub(super) struct Subscription {
     entry: NotifierEntry,
     bytes: Bytes,
     seq: u64,
     registered: bool,
 }
 
-struct State {
-    users: u64,
-    grabs: u64,
-    vmas: Vec<Vma>,
+pub(super) struct State {
+    pub(super) users: u64,
+    pub(super) grabs: u64,
+    pub(super) vmas: Vec<Vma>,
     /// By page number. `write` is what the CPU entry allows.
-    pages: BTreeMap<u64, HmmPfn>,
-    next_pfn: u64,
+    pub(super) pages: BTreeMap<u64, HmmPfn>,
+    pub(super) next_pfn: u64,
     /// Odd while an invalidation runs.
-    seq: u64,
-    subs: Vec<Subscription>,
-    insert_fails: Option<Errno>,
+    pub(super) seq: u64,
+    pub(super) subs: Vec<Subscription>,
+    pub(super) insert_fails: Option<Errno>,
     /// Answers `hmm_range_fault` is made to give before it works again.
-    walk_fails: Vec<Errno>,
+    pub(super) walk_fails: Vec<Errno>,
     dispatch: Option<Dispatch>,
+    /// What is between collecting and finalizing, by page number.
+    pub(super) migrating: BTreeMap<u64, HmmPfn>,
+    device_fault: Option<DeviceFault>,
 }
 
 /// The address space.
 #[derive(Clone)]
 pub(crate) struct ScriptMm {
     mmap_lock: Rc<Lock<()>>,
-    state: Rc<RefCell<State>>,
+    pub(super) state: Rc<RefCell<State>>,
+    pub(crate) frames: Frames,
 }
 
 impl ScriptMm {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(frames: Frames) -> Self {
         let state = State {
             users: 1,
             grabs: 0,
@@ -56,9 +63,11 @@ impl ScriptMm {
             insert_fails: None,
             walk_fails: Vec::new(),
             dispatch: None,
+            migrating: BTreeMap::new(),
+            device_fault: None,
         };
         let mmap_lock = <Lock<()> as RwSem<()>>::new("mmap_lock", ()).expect("a lock");
-        ScriptMm { mmap_lock: Rc::new(mmap_lock), state: Rc::new(RefCell::new(state)) }
+        ScriptMm { mmap_lock: Rc::new(mmap_lock), state: Rc::new(RefCell::new(state)), frames }
     }
 
     pub(crate) fn on_invalidate(&self, dispatch: Dispatch) {
@@ -101,6 +110,12 @@ impl ScriptMm {
         }
     }
 
+    /// Counted folios of system memory that no page table entry maps.
+    pub(crate) fn unmapped_folios(&self) -> usize {
+        let state = self.state.borrow();
+        self.frames.folio_heads(None).iter().filter(|&&pfn| !state.pages.values().any(|page| page.pfn == pfn)).count()
+    }
+
     pub(crate) fn pfn(&self, addr: u64) -> Option<u64> {
         self.state.borrow().pages.get(&(addr >> PAGE_SHIFT)).map(|page| page.pfn)
     }
@@ -108,6 +123,25 @@ impl ScriptMm {
     /// An invalidation from start to end; pages in it are gone afterwards. False when a callback refused, and then they
     /// are not.
     pub(crate) fn invalidate(&self, event: &MmuEvent) -> bool {
+        let ok = self.notify(event);
+        if ok {
+            let gone = event.bytes.start >> PAGE_SHIFT..event.bytes.end >> PAGE_SHIFT;
+            let dropped = {
+                let mut state = self.state.borrow_mut();
+                let (dropped, kept) = std::mem::take(&mut state.pages).into_iter().partition(|(p, _)| gone.contains(p));
+                state.pages = kept;
+                let dropped: BTreeMap<_, _> = dropped;
+                dropped
+            };
+            for page in dropped.values() {
+                self.frames.put_page(page.pfn);
+            }
+        }
+        ok
+    }
+
+    /// The callbacks of an event, between its start and its end.
+    pub(super) fn notify(&self, event: &MmuEvent) -> bool {
         let (subs, seq, dispatch) = {
             let mut state = self.state.borrow_mut();
             state.seq |= 1;
@@ -124,13 +158,36 @@ impl ScriptMm {
                 break;
             }
         }
-        let mut state = self.state.borrow_mut();
-        state.seq += 1;
-        if ok {
-            let pages = event.bytes.start >> PAGE_SHIFT..event.bytes.end >> PAGE_SHIFT;
-            state.pages.retain(|page, _| !pages.contains(page));
-        }
+        self.state.borrow_mut().seq += 1;
         ok
+    }
+
+    pub(crate) fn on_device_fault(&self, hook: DeviceFault) {
+        self.state.borrow_mut().device_fault = Some(hook);
+    }
+
+    /// A CPU access that meets a device page there; what comes of it.
+    pub(super) fn device_fault(&self, held: &Reading<'_, ()>, of: PagemapId, addr: u64, pfn: u64) -> Result<(), Errno> {
+        let hook = self.state.borrow().device_fault.clone().expect("who answers faults on device pages");
+        self.frames.lock(pfn);
+        let result = hook(of, self, held, addr, pfn);
+        self.frames.unlock(pfn);
+        result
+    }
+
+    /// The CPU reads a word: the contents of the page, which is faulted in and brought back from a device.
+    ///
+    /// # Errors
+    /// `EFAULT` for SIGBUS and SIGSEGV.
+    pub(crate) fn cpu_read(&self, addr: u64) -> Result<u64, Errno> {
+        loop {
+            let held = self.mmap_read_lock();
+            let there = Self::page(&mut self.state.borrow_mut(), addr, HmmRequest::Read)?;
+            let Some(device) = self.frames.device(there.pfn) else { return Ok(self.frames.content(there.pfn)) };
+            self.device_fault(&held, device.pagemap, addr, there.pfn)?;
+            drop(held);
+            shared(|s| s.now_ms += 1);
+        }
     }
 
     pub(crate) fn kill(&self) {
@@ -166,6 +223,7 @@ impl ScriptMm {
             return if fault { Err(Errno::EFAULT) } else { Ok(HmmPfn { error: true, ..HmmPfn::default() }) };
         }
         let page = addr >> PAGE_SHIFT;
+        assert!(!state.migrating.contains_key(&page), "one thread would wait for its own migration");
         if let Some(&there) = state.pages.get(&page)
             && (request != HmmRequest::Write || there.write)
         {
@@ -268,8 +326,13 @@ impl Mm<Seq> for ScriptMm {
         self.state.borrow().subs[sub].seq != seq
     }
 
-    fn hmm_range_fault(&self, _: &Reading<'_, ()>, range: &HmmRange<usize>, pfns: &mut [HmmPfn]) -> Result<(), Errno> {
-        let HmmRange { notifier: sub, notifier_seq: seq, start, request, .. } = *range;
+    fn hmm_range_fault(
+        &self,
+        held: &Reading<'_, ()>,
+        range: &HmmRange<usize>,
+        pfns: &mut [HmmPfn],
+    ) -> Result<(), Errno> {
+        let HmmRange { notifier: sub, notifier_seq: seq, start, request, owner } = *range;
         log(format!("hmm {request:?}"));
         reached(Point::Walk);
         if let Some(error) = self.state.borrow_mut().walk_fails.pop() {
@@ -279,11 +342,26 @@ impl Mm<Seq> for ScriptMm {
             return Err(Errno::EBUSY);
         }
         for (i, slot) in pfns.iter_mut().enumerate() {
-            *slot = Self::page(&mut self.state.borrow_mut(), start + ((i as u64) << PAGE_SHIFT), request)?;
+            let addr = start + ((i as u64) << PAGE_SHIFT);
+            loop {
+                let page = Self::page(&mut self.state.borrow_mut(), addr, request)?;
+                let foreign =
+                    self.frames.device(page.pfn).filter(|d| page.valid && (owner == Owner::NONE || d.owner != owner));
+                *slot = page;
+                let Some(device) = foreign else { break };
+                if request == HmmRequest::Snapshot {
+                    *slot = HmmPfn::default();
+                    break;
+                }
+                self.device_fault(held, device.pagemap, addr, page.pfn).map_err(|_| Errno::EFAULT)?;
+                // The loop inside hmm_range_fault: no clock but the sequence.
+                if self.state.borrow().subs[sub].seq != seq {
+                    return Err(Errno::EBUSY);
+                }
+                shared(|s| s.now_ms += 1);
+            }
         }
         reached(Point::Walked);
         Ok(())
     }
 }
-
-impl DeviceMemory<Seq> for ScriptMm {}

@@ -8,10 +8,13 @@
 // Each test file uses a part of this.
 #![allow(dead_code)]
 
+mod device;
+mod frames;
 mod gpu;
 mod kernel;
 mod mm;
 
+pub(crate) use frames::Frames;
 pub(crate) use gpu::ScriptGpu;
 pub(crate) use kernel::Seq;
 pub(crate) use mm::ScriptMm;
@@ -23,7 +26,7 @@ use model::gpusvm::{
 use model::platform::{ClientId, EventKind, MmuEvent, Owner, Plant, Platform, VmaFlags};
 use model::units::Bytes;
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 /// The platform.
@@ -51,6 +54,14 @@ pub(crate) enum Point {
     Walked,
     /// `mmput` is entered.
     Mmput,
+    /// `mmput_async` is entered.
+    MmputAsync,
+    /// The MIGRATE event of a migration is over, nothing is collected yet.
+    Collecting,
+    /// Pages are collected.
+    Collected,
+    /// Copied, and about to change hands.
+    HandOver,
 }
 
 type Hook = Box<dyn FnOnce()>;
@@ -67,6 +78,16 @@ pub(crate) struct Shared {
     pub(crate) plants: Vec<Plant>,
     /// Allocations until one fails.
     pub(crate) fail_alloc_in: Option<usize>,
+    /// Between collecting and finalizing.
+    pub(crate) migrating: bool,
+    /// Copies that nobody has waited for.
+    pub(crate) copies_pending: usize,
+    /// Source frames that do not change hands, though collected: somebody took a reference meanwhile.
+    pub(crate) raced: BTreeSet<u64>,
+    /// There is no huge folio of system memory.
+    pub(crate) no_huge: bool,
+    /// The next answer of `migrate_vma_setup`.
+    pub(crate) fail_setup: Option<Errno>,
     hooks: VecDeque<(Point, Hook)>,
 }
 
@@ -170,7 +191,8 @@ impl World {
 
     pub(crate) fn with(config: Config) -> Self {
         shared(|s| *s = Shared::default());
-        let (mm, gpu) = (ScriptMm::new(), ScriptGpu::new());
+        let frames = Frames::default();
+        let (mm, gpu) = (ScriptMm::new(frames.clone()), ScriptGpu::new(frames));
         let svm = Rc::new(Svm::new(config, mm.clone(), gpu.clone()).expect("nothing fails yet"));
         let callback = Rc::downgrade(&svm);
         mm.on_invalidate(Rc::new(move |entry, event, seq| {
