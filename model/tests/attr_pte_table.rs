@@ -1,9 +1,9 @@
 //! PTE flags and XNACK detection by GC generation: the tables of the specification, row by row.
 
-use model::amdgpu::pte::{mapping_flags, pte_flags};
+use model::amdgpu::pte::{mapping_flags, pte_flags, segment_pte_flags};
 use model::amdgpu::xnack::xnack_detected;
 use model::attr::Flags;
-use model::platform::{GcVersion, GpuProperties, Mtype, PteFlags};
+use model::platform::{GcVersion, GpuProperties, Interconnect, Mtype, PteFlags};
 
 fn gpu(major: u8, minor: u8, rev: u8) -> GpuProperties {
     GpuProperties {
@@ -138,4 +138,71 @@ fn xnack_by_generation() {
         assert_eq!(xnack_detected(&GpuProperties { noretry: true, ..gpu }), noretry, "{:?} noretry", gpu.gc);
         assert!(!xnack_detected(&GpuProperties { sriov_without_xnack: true, ..gpu }));
     }
+}
+
+/// Memory type of a segment for no coherence flag, COHERENT, EXT_COHERENT and both; SYSTEM and SNOOPED, which do not depend
+/// on the flags.
+fn segment(gpu: &GpuProperties, proto: Interconnect) -> ([Mtype; 4], bool, bool) {
+    let both = Flags::COHERENT | Flags::EXT_COHERENT;
+    let bits =
+        [Flags::NONE, Flags::COHERENT, Flags::EXT_COHERENT, both].map(|f| segment_pte_flags(gpu, f, false, proto));
+    let (system, snooped) = (bits[0].has(PteFlags::SYSTEM), bits[0].has(PteFlags::SNOOPED));
+    for flags in bits {
+        assert_eq!((flags.has(PteFlags::SYSTEM), flags.has(PteFlags::SNOOPED)), (system, snooped));
+        assert!(flags.has(PteFlags::VALID | PteFlags::READABLE | PteFlags::WRITEABLE));
+        assert_eq!(flags.has(PteFlags::IS_PTE), gpu.gc >= GcVersion(12, 0, 0));
+    }
+    (bits.map(PteFlags::mtype), system, snooped)
+}
+
+#[test]
+fn system_segments_are_as_in_the_first_posting_but_for_12_1_0() {
+    for gc in [(9, 4, 1), (9, 4, 2), (9, 4, 3), (9, 4, 4), (9, 5, 0), (11, 0, 0), (12, 0, 0), (12, 0, 1), (10, 3, 0)] {
+        for (apu, multi_node) in [(false, false), (true, false), (true, true)] {
+            let gpu = GpuProperties { apu, multi_node, ..gpu(gc.0, gc.1, gc.2) };
+            for flags in (0..=0xff).map(Flags) {
+                for read_only in [false, true] {
+                    let segment = segment_pte_flags(&gpu, flags, read_only, Interconnect::System);
+                    assert_eq!(segment, pte_flags(&gpu, flags, read_only), "{gc:?} {flags}");
+                }
+            }
+        }
+    }
+    use Mtype::Uc;
+    assert_eq!(segment(&gpu(12, 1, 0), Interconnect::System), ([Uc; 4], true, true));
+}
+
+#[test]
+fn own_memory_is_not_system_memory_and_not_snooped_except_in_two_families() {
+    use Mtype::{Cc, Nc, Rw, Uc};
+    let own = |gc: (u8, u8, u8), mtype_local| {
+        segment(&GpuProperties { mtype_local, ..gpu(gc.0, gc.1, gc.2) }, Interconnect::Vram)
+    };
+    for gc in [(9, 4, 1), (9, 4, 2)] {
+        assert_eq!(own(gc, 0), ([Rw, Cc, Cc, Cc], false, false), "{gc:?}");
+    }
+    for gc in [(9, 4, 3), (9, 4, 4), (9, 5, 0)] {
+        assert_eq!(own(gc, 0), ([Rw, Rw, Cc, Cc], false, true), "{gc:?}");
+        assert_eq!(own(gc, 1), ([Nc, Nc, Cc, Cc], false, true), "{gc:?}");
+        assert_eq!(own(gc, 2), ([Cc; 4], false, true), "{gc:?}");
+    }
+    assert_eq!(own((12, 0, 0), 0), ([Nc; 4], false, false));
+    assert_eq!(own((12, 1, 0), 0), ([Rw; 4], false, true));
+    assert_eq!(own((12, 1, 0), 1), ([Nc; 4], false, true));
+    assert_eq!(own((12, 1, 0), 2), ([Nc; 4], false, true));
+    assert_eq!(own((11, 0, 0), 0), ([Nc, Uc, Uc, Uc], false, false));
+}
+
+#[test]
+fn a_peer_s_memory_is_reached_like_system_memory() {
+    use Mtype::{Nc, Uc};
+    let peer = |gc: (u8, u8, u8)| segment(&gpu(gc.0, gc.1, gc.2), Interconnect::PeerVram);
+    for gc in [(9, 4, 1), (9, 4, 2), (11, 0, 0)] {
+        assert_eq!(peer(gc), ([Nc, Uc, Uc, Uc], true, true), "{gc:?}");
+    }
+    for gc in [(9, 4, 3), (9, 4, 4), (9, 5, 0)] {
+        assert_eq!(peer(gc), ([Nc, Nc, Uc, Uc], true, true), "{gc:?}");
+    }
+    assert_eq!(peer((12, 0, 1)), ([Nc; 4], true, true));
+    assert_eq!(peer((12, 1, 0)), ([Uc; 4], true, true));
 }

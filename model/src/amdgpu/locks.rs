@@ -10,11 +10,12 @@
 //! | RESV | the root page directory's reservation | drm_exec | page-table updates that may allocate |
 //! | NL | `notifier_lock` | rwsem of drm_gpusvm | pages and flags of ranges against the MMU notifier |
 //! | EL | the VM's eviction lock | inside `update_range` | page tables against TTM |
-//! | GL | `gc_lock` | spinlock, `poc-v1` only | worker queues and the queue fields of ranges |
+//! | GL | `gc_lock`, in `poc-v8` `work_lock` | spinlock, not in `hardened` | worker queues and the queue fields of ranges |
 //!
 //! Outer to inner:
 //!
 //! 1. SL -> AL. The ioctl of `poc-v1` takes AL, drops it, then takes SL (races R13, R15); nobody takes SL under AL.
+//!    RESET_ATTR of `poc-v8` takes AL alone.
 //! 2. SL -> MM-R, inside the framework; SL -> mmap_lock for write once, inside the first registration of an interval
 //!    notifier. So nobody takes SL while holding mmap_lock.
 //! 3. SL -> RESV -> NL-R -> EL. RESV comes after page collection, because mmap_lock is outside of reservations.
@@ -22,7 +23,10 @@
 //!    neither SL, AL, RESV nor mmap_lock, and does not allocate with reclaim.
 //! 5. `poc-v1`'s restore completion: NL-R -> GL. GL is a leaf everywhere.
 //! 6. `hardened`'s completion: SL -> NL-R -> KFD's locks, the same order as the notifier's NL-W -> KFD's locks.
-//! 7. SL -> wait for running MMU notifier callbacks (unregistering an interval). Callbacks never wait for SL.
+//! 7. `poc-v8`: SL -> MM-R, also by the driver itself, to look at VMAs and to migrate; RESV -> MM-R, against 3, when device
+//!    pages of a range are brought back by a change of attributes (bug L5). Evicting VRAM runs under SL and MM-R of whoever
+//!    allocates, and takes NL through the notifiers.
+//! 8. SL -> wait for running MMU notifier callbacks (unregistering an interval). Callbacks never wait for SL.
 //!
 //! Flushing a worker waits for somebody who takes SL, so it is done with no lock held.
 //!

@@ -44,6 +44,8 @@ pub(crate) struct Script {
     pub(crate) before_pdes: Hook,
     /// As `before_reserve`, every time.
     pub(crate) always_before_reserve: RefCell<Option<Box<dyn Fn()>>>,
+    /// Completes when a notifier asks for the checkpoint.
+    pub(crate) notified: OnceCell<<Sim as Kernel>::Completion>,
     /// Runs once, at the next DMA unmapping.
     pub(crate) at_dma_unmap: Hook,
 }
@@ -118,6 +120,9 @@ impl Vram<Sim> for TestGpu {
 
 impl RetryFaults<Sim> for TestGpu {
     fn fault_checkpoint(&self) -> Option<FaultTime> {
+        if let Some(notified) = self.script.notified.get() {
+            notified.complete_all();
+        }
         self.script.checkpoint.get()
     }
     fn drain_retry_faults(&self) {
