@@ -182,7 +182,7 @@ impl<L: Lab> GpuVm<L> {
         match func {
             WorkFunc::FaultInterrupt => self.handle_retry_faults(),
             WorkFunc::CopyEngine => self.run_copy_engine(),
-            WorkFunc::Gc | WorkFunc::Restore => {}
+            _ => {}
         }
     }
 

@@ -39,7 +39,7 @@ mod peek;
 mod space;
 mod vma;
 
-pub use device::device_pfn;
+pub use device::{FolioFreeFn, device_pfn};
 pub use interval::{InvalidateFn, ReturnedFn, SubId, SubState, SubView, UNINITIALISED_OWNER};
 pub use memory::{BLOCK_ORDER, BLOCK_PAGES, HUGE_ZERO_PFN, Memory, POISON, Word, ZERO_PFN, is_zero_pfn};
 pub use pagetable::{Entry, Prot, Pte};

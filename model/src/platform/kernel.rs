@@ -322,6 +322,18 @@ pub enum WorkFunc {
     CopyEngine,
 }
 
+impl WorkFunc {
+    /// What the kernel calls the function.
+    pub const fn name(self) -> &'static str {
+        match self {
+            WorkFunc::Gc => "gc_work",
+            WorkFunc::Restore => "restore_work",
+            WorkFunc::FaultInterrupt => "ih_work",
+            WorkFunc::CopyEngine => "sdma",
+        }
+    }
+}
+
 /// A workqueue.
 pub trait WorkQueue<K: Kernel>: Sized {
     /// `INIT_WORK` bound to this queue: when queued, the platform calls `func` of `client`. Errors: `ENOMEM`.
