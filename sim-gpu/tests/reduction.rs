@@ -16,7 +16,7 @@ use std::rc::Rc;
 /// How many executions of a full search there is time for.
 const FULL: u64 = 100;
 /// And of a reduced one; a pair that has more is left out.
-const REDUCED: u64 = 500;
+const REDUCED: u64 = 1_500;
 
 type Act = fn(&Machine) -> String;
 
@@ -190,26 +190,27 @@ fn the_reduced_search_comes_to_the_outcomes_of_the_full_one() {
     let of_waves = waves.into_iter().flat_map(|one| waves.into_iter().chain(others).map(move |other| [one, other]));
     let of_copies = copies.into_iter().flat_map(|one| others.into_iter().map(move |other| [one, other]));
     let (mut exhausted, mut executions, mut several, mut large) = (0, 0, 0, 0);
-    for (number, acts) in of_waves.chain(of_copies).enumerate() {
-        for (cam, sdma_updates) in [(false, false), (true, true)] {
-            let (reduced, end, count) = outcomes(acts, cam, sdma_updates, true);
-            executions += count;
-            if end != End::Exhausted {
-                large += 1;
-                continue;
-            }
-            let (full, end, _) = outcomes(acts, cam, sdma_updates, false);
-            let left_out: Vec<_> = full.difference(&reduced).collect();
-            assert!(left_out.is_empty(), "pair {number}, cam {cam}, jobs {sdma_updates}: left out {left_out:#?}");
-            if end == End::Exhausted {
-                assert_eq!(reduced, full);
-                exhausted += 1;
-            }
-            several += usize::from(reduced.len() > 1);
+    // Faults together with page-table updates that are jobs are too many executions.
+    let of_waves = of_waves.flat_map(|acts| [(acts, false, false), (acts, true, false)]);
+    let of_copies = of_copies.flat_map(|acts| [(acts, false, false), (acts, false, true)]);
+    for (number, (acts, cam, sdma_updates)) in of_waves.chain(of_copies).enumerate() {
+        let (reduced, end, count) = outcomes(acts, cam, sdma_updates, true);
+        executions += count;
+        if end != End::Exhausted {
+            large += 1;
+            continue;
         }
+        let (full, end, _) = outcomes(acts, cam, sdma_updates, false);
+        let left_out: Vec<_> = full.difference(&reduced).collect();
+        assert!(left_out.is_empty(), "pair {number}, cam {cam}, jobs {sdma_updates}: left out {left_out:#?}");
+        if end == End::Exhausted {
+            assert_eq!(reduced, full);
+            exhausted += 1;
+        }
+        several += usize::from(reduced.len() > 1);
     }
     println!(
         "{executions} executions, {exhausted} full searches exhausted, {several} with several outcomes, {large} too large"
     );
-    assert!(exhausted > 30 && several > 30, "{exhausted} {several}");
+    assert!(exhausted > 30 && several > 50 && large < 20, "{exhausted} {several} {large}");
 }
