@@ -21,7 +21,7 @@
 //!   access again, and raises the next one if it must. So nobody polls. An entry that the driver finds when everything
 //!   was answered by an munmap is as stale to it as a second entry of the same wave would be.
 //! - A wave whose fault was dropped as a duplicate would raise more of them until the filter forgets the address. All of
-//!   these would be dropped as well, so time jumps by [`FAULT_TIMEOUT`] instead.
+//!   these would be dropped as well, so time jumps by the timeout of the filter instead.
 //! - The primary interrupt of a fault runs on the actor that raised it, and there is no actor for the handler: it is the
 //!   work item that it is in the kernel ([`WorkFunc::FaultInterrupt`]), and nothing is left over when no fault is in a
 //!   ring. An instance ends with the entry that was the last when it took it; who raises another queues another.

@@ -7,6 +7,7 @@ use model::platform::{DmaAddr, DmaDirection, PteFlags, PteUpdate, VmaFlags};
 use model::units::{Bytes, PAGE_SIZE, Pages};
 use sim_gpu::{Access, GpuConfig, GpuFault, GpuVm, Kfd, properties};
 use sim_mm::{AddressSpace, Memory, Options};
+use std::rc::Rc;
 
 pub(crate) type Mm = AddressSpace<Sim>;
 pub(crate) type Gpu = GpuVm<Sim>;
@@ -42,6 +43,7 @@ pub(crate) fn machine_with(pages: u64, configure: impl FnOnce(&mut GpuConfig)) -
         mm.store(page * PAGE_SIZE, page).expect("a store to a writable page");
     }
     let kfd = Kfd::new(|mm: &Mm| mm.id() == 1);
+    memory.on_folio_free(Rc::new(|_, _| {}));
     let gpu = gpu_with(&memory, &kfd, "gpu0", 0, configure);
     let worker = gpu.clone();
     Sim::on_work(move |_, func| worker.run_work(func));
