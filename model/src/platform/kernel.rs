@@ -337,6 +337,20 @@ pub enum WorkFunc {
     ReleaseProcess,
 }
 
+impl WorkFunc {
+    /// What the kernel calls the function.
+    pub const fn name(self) -> &'static str {
+        match self {
+            WorkFunc::Gc => "gc_work",
+            WorkFunc::Restore => "restore_work",
+            WorkFunc::Deferred => "deferred_list_work",
+            WorkFunc::EvictBo => "eviction_work",
+            WorkFunc::ReleaseBo => "svm_bo release_work",
+            WorkFunc::ReleaseProcess => "kfd_process release_work",
+        }
+    }
+}
+
 /// A workqueue.
 pub trait WorkQueue<K: Kernel>: Sized {
     /// `INIT_WORK` bound to this queue: when queued, the platform calls `func` of `client`. Errors: `ENOMEM`.
