@@ -77,6 +77,8 @@ pub(crate) struct Inner<L: Lab> {
 
 #[derive(Default)]
 pub(crate) struct State {
+    /// Whether a frame may be freed while it is mapped for DMA.
+    stale_dma: bool,
     /// Frames in blocks of 512, by frame number >> 9.
     frames: BTreeMap<u64, Box<[Frame; BLOCK_PAGES as usize]>>,
     /// Words that are not zero, by (frame, byte offset).
@@ -292,6 +294,7 @@ impl<L: Lab> Memory<L> {
         let fallen = {
             let mut state = self.inner.state.borrow_mut();
             let mut devices = self.inner.devices.borrow_mut();
+            let stale_dma = state.stale_dma;
             let fallen = state.each(first, count, |pfn, frame| {
                 if unlock && !frame.locked {
                     let what = format!("frame {pfn:#x} is unlocked, but not locked");
@@ -307,7 +310,7 @@ impl<L: Lab> Memory<L> {
                 if frame.refs > 0 {
                     return None;
                 }
-                if frame.dma > 0 {
+                if frame.dma > 0 && !stale_dma {
                     let what = format!("frame {pfn:#x} is freed while {} DMA mapping(s) of it are live", frame.dma);
                     return Some((Invariant::I3, what, Some(frame.dma_at)));
                 }
@@ -370,6 +373,13 @@ impl<L: Lab> Memory<L> {
     }
 
     // ---- DMA -------------------------------------------------------------------------------------------------------
+
+    /// From now on a frame may be freed while it is mapped for DMA. For drivers that keep the mappings of pages that are
+    /// gone and rely on nothing leading there (KFD unmaps when it maps anew, or when the range goes); an access of the
+    /// GPU to such a frame is a violation all the same. Before the actors start.
+    pub fn allow_stale_dma(&self) {
+        self.inner.state.borrow_mut().stale_dma = true;
+    }
 
     /// `dma_map_page` of the `1 << order` frames from `pfn`: as long as it lives, they must not be freed. No scheduling
     /// point: a driver maps hundreds of frames in a row, nobody can use the new mappings yet, and a frame that is freed

@@ -21,7 +21,11 @@ impl<P: Platform> Svms<P> {
             {
                 let svms = self.lock_svms();
                 {
-                    let _migration = self.range(handle).lock_migration();
+                    let range = self.range(handle);
+                    let _migration = range.lock_migration();
+                    if range.node.get() != range.pages() {
+                        self.leave_tree(handle);
+                    }
                     while let Some(child) = self.pop_child(handle) {
                         self.handle_list_op(&svms, &mmap, child);
                     }

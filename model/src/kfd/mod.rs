@@ -32,6 +32,7 @@
 //!   *writing* a scattered range takes more calls here. Clearing takes the same number.
 //! - The work items of buffer objects (`eviction_work`, `release_work`) are two for all, not two for each.
 //! - TTM's wait for the eviction fence is a flush of that work item, inside [`Svms::evict_vram`].
+//! - Our tree of ranges takes no overlaps, so ranges leave it before their parts come in, all under `svms->lock`.
 //! - Memory accounting for system memory, smi events and CRIU are left out; so is the hidden half of `kfd_process`.
 
 mod add;

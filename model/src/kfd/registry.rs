@@ -33,7 +33,13 @@ impl<P: Platform> Svms<P> {
         if <Range<P> as ListNode<P::Kernel, All>>::link(range).with(ListLink::is_linked) {
             self.list.remove(&self.ranges, handle);
         }
-        if TreeNode::<P::Kernel>::link(range).with(TreeLink::is_linked) {
+        self.leave_tree(handle);
+    }
+
+    /// Out of the tree, if it is there. Our tree takes no overlaps, not even for a moment under SV, so what is about to be
+    /// cut or replaced leaves before its parts come; in the original it leaves after.
+    pub(super) fn leave_tree(&self, handle: Handle<P>) {
+        if TreeNode::<P::Kernel>::link(self.range(handle)).with(TreeLink::is_linked) {
             self.objects.remove(&self.ranges, handle);
         }
     }
@@ -67,7 +73,7 @@ impl<P: Platform> Svms<P> {
             return;
         }
         if listens.is_some() {
-            self.objects.remove(&self.ranges, handle);
+            self.leave_tree(handle);
             self.remove_notifier(handle);
         }
         range.node.set(pages);

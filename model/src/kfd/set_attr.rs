@@ -37,8 +37,11 @@ impl<P: Platform> Svms<P> {
                 return Err(error);
             }
         };
-        // 7.
+        // 7. The originals leave the tree first; their notifiers go after the new ones have come.
         let cache = &self.ranges;
+        for old in change.remove.iter(cache) {
+            self.leave_tree(old);
+        }
         while let Some(new) = change.insert.pop_front(cache) {
             self.add_to_svms(&svms, new);
             self.add_notifier_locked(&mmap, new);
