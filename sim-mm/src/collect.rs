@@ -216,13 +216,7 @@ impl<L: Lab> Inner<L> {
     ///
     /// # Errors
     /// A page whose huge mapping has to be split first.
-    fn look(
-        &self,
-        anon: bool,
-        args: &MigrateVma,
-        pages: Pages,
-        src: &mut [MigratePfn],
-    ) -> Result<Vec<Seen>, u64> {
+    fn look(&self, anon: bool, args: &MigrateVma, pages: Pages, src: &mut [MigratePfn]) -> Result<Vec<Seen>, u64> {
         let (select, table) = (args.select, self.table.borrow());
         let mut seen = Vec::new();
         let mut page = pages.first;
@@ -329,7 +323,8 @@ impl<L: Lab> Memory<L> {
             let follow = |slots: &[MigratePfn]| (first..).zip(slots).all(|(pfn, s)| s.valid && s.pfn == pfn);
             if src[at].valid && huge.contains(&first) && src.get(whole.clone()).is_some_and(follow) {
                 src[whole].fill(MigratePfn::default());
-                src[at] = MigratePfn { valid: true, migrate: true, compound: true, pfn: first, ..MigratePfn::default() };
+                src[at] =
+                    MigratePfn { valid: true, migrate: true, compound: true, pfn: first, ..MigratePfn::default() };
             }
         }
         match src.iter().find(|slot| slot.valid) {

@@ -118,7 +118,10 @@ impl<L: Lab> Memory<L> {
     /// # Panics
     /// `id` is declared already or not below 4096, or there are more than 2^28 pages, or the owner is nobody.
     pub fn add_pagemap(&self, id: PagemapId, owner: Owner, pages: u64) {
-        assert!(u64::from(id.0) < 1 << (AREA_SHIFT - PAGEMAP_SHIFT) && pages <= 1 << PAGEMAP_SHIFT, "{id:?} has no room");
+        assert!(
+            u64::from(id.0) < 1 << (AREA_SHIFT - PAGEMAP_SHIFT) && pages <= 1 << PAGEMAP_SHIFT,
+            "{id:?} has no room"
+        );
         assert!(owner != Owner::NONE, "{id:?} needs an owner");
         let old = self.inner.devices.borrow_mut().pagemaps.insert(id.0, (owner, pages));
         assert!(old.is_none(), "{id:?} is declared twice");

@@ -124,7 +124,8 @@ impl<L: Lab> Inner<L> {
         }
         result.map_err(|error| {
             let bus = error == FaultError::Sigbus;
-            let (signal, access) = (if bus { "SIGBUS" } else { "SIGSEGV" }, if write { "store to" } else { "load from" });
+            let (signal, access) =
+                (if bus { "SIGBUS" } else { "SIGSEGV" }, if write { "store to" } else { "load from" });
             note!(L, "{signal}: {access} {addr:#x}");
             Sigsegv { addr, write, bus }
         })

@@ -130,7 +130,12 @@ impl State {
     }
 
     /// `f` on each of `count` frames from `first`, in order, until it gives something. One look-up a block.
-    pub(crate) fn each<R>(&mut self, first: u64, count: u64, mut f: impl FnMut(u64, &mut Frame) -> Option<R>) -> Option<R> {
+    pub(crate) fn each<R>(
+        &mut self,
+        first: u64,
+        count: u64,
+        mut f: impl FnMut(u64, &mut Frame) -> Option<R>,
+    ) -> Option<R> {
         let mut at = first;
         while at < first + count {
             let end = (first + count).min((at / BLOCK_PAGES + 1) * BLOCK_PAGES);

@@ -182,7 +182,8 @@ impl<L: Lab> Inner<L> {
                 src[at].migrate = false;
             } else if let (true, Some(flags)) = (hole, flags) {
                 if filling.is_none() {
-                    let migrate = self.notifiers.start(migrate_event(args, page)).expect("blockable events do not fail");
+                    let migrate =
+                        self.notifiers.start(migrate_event(args, page)).expect("blockable events do not fail");
                     filling = Some(migrate);
                 }
                 let holes = self.fill_holes(first, at, src, dst, flags);
@@ -201,14 +202,7 @@ impl<L: Lab> Inner<L> {
     /// `migrate_vma_insert_page` and `_huge_pmd_page` on the holes from slot `at` on that follow each other, in one step.
     /// Returns how many slots that were.
     #[track_caller]
-    fn fill_holes(
-        &self,
-        first: u64,
-        at: usize,
-        src: &mut [MigratePfn],
-        dst: &[MigratePfn],
-        flags: VmaFlags,
-    ) -> usize {
+    fn fill_holes(&self, first: u64, at: usize, src: &mut [MigratePfn], dst: &[MigratePfn], flags: VmaFlags) -> usize {
         let mut end = at;
         while let (Some(from), Some(to)) = (src.get(end), dst.get(end)) {
             if from.valid || !from.migrate || !to.valid || from.compound != to.compound {
@@ -270,8 +264,7 @@ impl<L: Lab> Inner<L> {
             self.walks.write(Span::new(pages.first, pages.last));
             self.remove_migration_ptes(pages, &moves, |_| limit);
             let folios = src.iter().filter(|slot| slot.valid);
-            let folios: Vec<Folio> =
-                folios.map(|slot| Folio { page: 0, pfn: slot.pfn, count: size(slot) }).collect();
+            let folios: Vec<Folio> = folios.map(|slot| Folio { page: 0, pfn: slot.pfn, count: size(slot) }).collect();
             if self.memory.ever_shared(&folios) {
                 let others = self.memory.spaces();
                 others.iter().filter(|mm| mm.id != self.id).for_each(|mm| mm.remove_migration_ptes_everywhere(&moves));

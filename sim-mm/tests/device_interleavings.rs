@@ -7,7 +7,7 @@ use common::device::{DATA, GPU, Log, OWNER, SYSTEM, evict, hmm, to_device_at, wi
 use common::{AtRest, BASE, Play, RW, World, always, must, pages, sometimes, world};
 use interleave::lab::{Invariant, Lab, Violation};
 use interleave::{Config, End, Launch, Limits, Sim, Strategy, explore};
-use model::platform::{DeviceMemory, HmmRequest, MigrateSelect, MigratePfn, MigrateVma, Mm, Owner};
+use model::platform::{DeviceMemory, HmmRequest, MigratePfn, MigrateSelect, MigrateVma, Mm, Owner};
 use model::units::PAGE_SIZE;
 use sim_mm::{Options, Pte, device_pfn};
 use std::cell::RefCell;
@@ -197,13 +197,8 @@ fn pages_that_go_take_their_device_pages_along() {
 
 #[test]
 fn nobody_gets_more_rights_than_the_vma_has() {
-    const FORBIDS: [&[Act]; 5] = [
-        &[to_vram, protect],
-        &[to_vram, forbid],
-        &[empty_vram, protect],
-        &[empty_vram, forbid],
-        &[load, protect],
-    ];
+    const FORBIDS: [&[Act]; 5] =
+        [&[to_vram, protect], &[to_vram, forbid], &[empty_vram, protect], &[empty_vram, forbid], &[load, protect]];
     for start in [Start::Hole, Start::Ram, Start::Vram] {
         for acts in FORBIDS {
             always(play(start, acts, |world, _| {
@@ -290,7 +285,6 @@ fn outcomes(acts: [Act; 2], start: Start, listening: bool, strategy: Strategy, m
     let limits = Limits { executions: Some(most), ..Limits::default() };
     let outcome = explore(&play, &Config { strategy, limits, ..Config::default() }, None, None);
     assert_eq!(outcome.failure, None);
-    if std::env::var("SIZES").is_ok() { println!("{start:?} {listening} {most} {:?} {:?}", outcome.end, outcome.stats); }
     (seen.take(), outcome.end)
 }
 
@@ -319,7 +313,8 @@ fn the_reduced_search_comes_to_the_outcomes_of_the_full_one() {
     ];
     let mut exhausted = 0;
     for (one, other) in moves.into_iter().flat_map(|one| others.into_iter().map(move |other| (one, other))) {
-        for (start, listening) in [(Start::Vram, true), (Start::Vram, false), (Start::Ram, false), (Start::Hole, false)] {
+        for (start, listening) in [(Start::Vram, true), (Start::Vram, false), (Start::Ram, false), (Start::Hole, false)]
+        {
             let all = |strategy, most| outcomes([one, other], start, listening, strategy, most);
             let (reduced, end) = all(Strategy::Exhaustive { preemptions: None, reduction: true }, REDUCED);
             assert_eq!(end, End::Exhausted);
