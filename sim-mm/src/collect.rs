@@ -22,11 +22,11 @@ use std::ops::Range;
 /// A collected hole.
 const HOLE: MigratePfn = MigratePfn { valid: false, migrate: true, write: false, compound: false, pfn: 0 };
 
-/// A page that was seen, and its life.
+/// A page to be locked, and the life in which it was seen. None: any; the page was not looked at.
 #[derive(Clone, Copy)]
 struct Seen {
     folio: Folio,
-    generation: u32,
+    generation: Option<u32>,
 }
 
 /// The MIGRATE event of a call.
@@ -64,7 +64,8 @@ impl<L: Lab> Memory<L> {
                 let pinned = !frame.shared && frame.refs > 1 + u32::from(ours);
                 frame.refs > 0 && !frame.isolated && (!frame.locked || ours) && !pinned
             };
-            if state.frame(pfn).generation != seen.generation || !state.all(pfn, count, takable) {
+            let same = seen.generation.is_none_or(|generation| state.frame(pfn).generation == generation);
+            if !same || !state.all(pfn, count, takable) {
                 return false;
             }
             state.each(pfn, count, |_, frame| {
@@ -258,7 +259,7 @@ impl<L: Lab> Inner<L> {
                     return Err(page);
                 }
                 let count = if huge { BLOCK_PAGES } else { 1 };
-                seen.push(Seen { folio: Folio { page, pfn, count }, generation: self.memory.generation(pfn) });
+                seen.push(Seen { folio: Folio { page, pfn, count }, generation: Some(self.memory.generation(pfn)) });
             }
             page = next;
         }
@@ -295,10 +296,7 @@ impl<L: Lab> Memory<L> {
         let seen: Vec<Seen> = (0..)
             .zip(src.iter())
             .filter(|(_, slot)| slot.valid)
-            .map(|(page, slot)| Seen {
-                folio: Folio { page, pfn: slot.pfn, count: 1 },
-                generation: self.generation(slot.pfn),
-            })
+            .map(|(page, slot)| Seen { folio: Folio { page, pfn: slot.pfn, count: 1 }, generation: None })
             .collect();
         src.fill(MigratePfn::default());
         let locked = self.trylock_all(&seen, None);

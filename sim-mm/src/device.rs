@@ -10,7 +10,14 @@
 //! that also takes the reference); a CPU fault that finds a device page locked sleeps on a gate that the unlock opens.
 //! The gate exists only when somebody waits.
 //!
+//! A fault looks at its entry again in the step that takes the lock, which is one on "memory": a zap in between is
+//! followed by a put of the frame, and the fault that lost goes round as if the zap had come first.
+//!
 //! # Simplified
+//! A fault on a huge entry has all its pages locked; a `migrate_vma_setup` that splits the mapping under it (without
+//! `compound`) collects the faulting page alone. `populate` asks for a device page once and goes on (get_user_pages goes
+//! round until it is there). A destination in system memory is zeroed, not undefined.
+//!
 //! A device folio is never split: page by page it is mapped, locked and migrated by itself when its huge mapping was
 //! split, but `folio_free` is called once, when its last page is free (the kernel splits it, and the driver counts one
 //! reference more for each piece). A fault on a huge device entry that finds the folio locked waits, as one on a small

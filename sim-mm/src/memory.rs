@@ -13,6 +13,8 @@
 //! # Scheduling points
 //! One [`Visible`] named "memory", indexed by frame number. A load is a read; a store and the put that may free are
 //! writes; DMA map and unmap are reads, because they commute with each other and with loads but not with the free.
+//! Locking a folio is a write too, and so is bringing a device page to life. The folios of devices are where their frames
+//! are: a folio's word ([`Memory::zone_device_data`]) changes under the folio lock only.
 //! Everything else ([`Memory::generation`], peeks) looks without a scheduling point.
 
 use crate::device::{Devices, is_device_pfn};

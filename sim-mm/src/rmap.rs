@@ -185,3 +185,109 @@ fn moves_all(moves: &Moves, pfn: u64, count: u64) -> bool {
     debug_assert!(count == 1 || count == BLOCK_PAGES);
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::space::{AddressSpace, Options};
+    use interleave::Sim;
+    use model::platform::{DeviceMemory, MigratePfn, MigrateSelect, MigrateVma, Mm, Owner, PagemapId, VmaFlags};
+    use model::units::Bytes;
+    use std::cell::Cell;
+
+    const AT: u64 = 0x20_0000;
+    const ONE: Bytes = Bytes::new(AT, AT + PAGE_SIZE);
+    const RW: VmaFlags =
+        VmaFlags { read: true, write: true, io: false, pfnmap: false, mixedmap: false, anon: true, hugetlb: false };
+    const VRAM: u64 = crate::device::device_pfn(PagemapId(0), 0);
+
+    /// Parent and child after a fork, both with the same readable entry; the word is 7.
+    fn family(vram: bool) -> (AddressSpace<Sim>, AddressSpace<Sim>, Rc<Cell<u32>>) {
+        let memory = Memory::new();
+        let [parent, child] = [0, 1].map(|id| AddressSpace::new(&memory, id, Options::default()).unwrap());
+        let freed = Rc::new(Cell::new(0));
+        let count = freed.clone();
+        memory.add_pagemap(PagemapId(0), Owner(1), 16);
+        memory.on_folio_free(Rc::new(move |_, _| count.set(count.get() + 1)));
+        for mm in [&parent, &child] {
+            mm.mmap(ONE, RW).unwrap();
+        }
+        parent.store(AT, 7).unwrap();
+        if vram {
+            assert!(migrate(&parent, VRAM));
+        }
+        parent.mprotect(ONE, true, false).unwrap();
+        let entry = parent.peek_pte(AT / PAGE_SIZE).pte;
+        let (Pte::Present { pfn, .. } | Pte::Device { pfn, .. }) = entry else { panic!("{entry:?}") };
+        child.inner.table.borrow_mut().set(AT / PAGE_SIZE, entry);
+        memory.get_mapped(pfn, 1);
+        (parent, child, freed)
+    }
+
+    /// Moves the page to `to`, or to system memory when that is 0; whether it was collected.
+    fn migrate(mm: &AddressSpace<Sim>, to: u64) -> bool {
+        let held = mm.mmap_read_lock();
+        let select = MigrateSelect { system: to != 0, device_private: to == 0, compound: false };
+        let args = MigrateVma { bytes: ONE, owner: Owner(1), select, fault_page: None };
+        let mut src = [MigratePfn::default()];
+        if mm.migrate_vma_setup(&held, &args, &mut src).unwrap() == 0 {
+            return false;
+        }
+        let pfn = if to == 0 { mm.alloc_folio(0).unwrap() } else { to };
+        if to != 0 {
+            mm.zone_device_folio_init(to, 0, 0);
+        }
+        mm.memory().copy(src[0].pfn, pfn, 1);
+        let dst = [MigratePfn { valid: true, pfn, ..MigratePfn::default() }];
+        mm.migrate_vma_pages(&held, &args, &mut src, &dst);
+        mm.migrate_vma_finalize(&held, &args, &mut src, &dst);
+        true
+    }
+
+    fn both_have(parent: &AddressSpace<Sim>, child: &AddressSpace<Sim>) -> u64 {
+        let [one, other] = [parent, child].map(|mm| mm.peek_pte(AT / PAGE_SIZE).pte);
+        let (Pte::Present { pfn, .. } | Pte::Device { pfn, .. }) = one else { panic!("{one:?}") };
+        assert_eq!(one, other);
+        assert_eq!((parent.memory().map_count(pfn), parent.memory().live_frames()), (2, 1));
+        assert_eq!((parent.peek_word(AT), child.peek_word(AT)), (Some(7), Some(7)));
+        pfn
+    }
+
+    #[test]
+    fn a_page_of_two_processes_moves_in_both() {
+        let (parent, child, freed) = family(false);
+        assert!(migrate(&parent, VRAM));
+        assert_eq!(both_have(&parent, &child), VRAM);
+        assert!(migrate(&child, 0));
+        assert!(!is_device_pfn(both_have(&parent, &child)));
+        assert_eq!(freed.get(), 1);
+    }
+
+    #[test]
+    fn eviction_finds_both_mappings() {
+        let (parent, child, freed) = family(true);
+        let mut src = [MigratePfn { valid: true, pfn: VRAM, ..MigratePfn::default() }];
+        assert_eq!(parent.migrate_device_pfns(&mut src), 1);
+        let pfn = parent.alloc_folio(0).unwrap();
+        parent.memory().copy(VRAM, pfn, 1);
+        let dst = [MigratePfn { valid: true, pfn, ..MigratePfn::default() }];
+        parent.migrate_device_pages(&mut src, &dst);
+        parent.migrate_device_finalize(&mut src, &dst);
+        assert_eq!((both_have(&parent, &child), freed.get()), (pfn, 1));
+    }
+
+    #[test]
+    fn a_page_that_somebody_holds_stays_in_both() {
+        let (parent, child, _) = family(false);
+        let pfn = both_have(&parent, &child);
+        // A pin.
+        parent.memory().inner.state.borrow_mut().each(pfn, 1, |_, frame| {
+            frame.refs += 1;
+            None::<()>
+        });
+        assert!(!migrate(&parent, VRAM));
+        assert_eq!(both_have(&parent, &child), pfn);
+        parent.memory().put_not_last(pfn, 1);
+        assert!(migrate(&parent, VRAM));
+    }
+}

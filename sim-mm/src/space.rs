@@ -13,7 +13,9 @@
 //!
 //! # Scheduling points besides the locks
 //! "vma tree" (indexed by page): lookups that hold no mmap_lock read it, changes of the tree write it. "cpu page table"
-//! (indexed by page): walks read it, changes write it, one operation for all pages that change together.
+//! (indexed by page): walks read it, changes write it, one operation for all pages that change together. Folio locks and
+//! references are in "memory" (indexed by frame), see [`Memory`]; "free frames" orders who takes destinations of device
+//! migrations from the allocator.
 //! What stands between two scheduling points happens at once; no `RefCell` borrow may live across one.
 
 use crate::costs::{MmCosts, Tally};

@@ -259,7 +259,8 @@ fn a_device_page_is_not_initialised_while_it_is_in_use() {
 
 // ---- reduction ------------------------------------------------------------------------------------------------------
 
-fn outcomes(acts: [Act; 2], start: Start, listening: bool, reduction: bool) -> (BTreeSet<String>, End) {
+/// What can come of the two, by the executions of `strategy`: what they return, and how the page ends.
+fn outcomes(acts: [Act; 2], start: Start, listening: bool, strategy: Strategy, most: u64) -> (BTreeSet<String>, End) {
     let seen = Rc::new(RefCell::new(BTreeSet::new()));
     let all = seen.clone();
     let play = Play(move |launch: &mut Launch| {
@@ -281,24 +282,23 @@ fn outcomes(acts: [Act; 2], start: Start, listening: bool, reduction: bool) -> (
         });
         (world, at_rest)
     });
-    let config = Config {
-        strategy: Strategy::Exhaustive { preemptions: None, reduction },
-        limits: Limits { executions: Some(FULL), ..Limits::default() },
-        ..Config::default()
-    };
-    let outcome = explore(&play, &config, None, None);
+    let limits = Limits { executions: Some(most), ..Limits::default() };
+    let outcome = explore(&play, &Config { strategy, limits, ..Config::default() }, None, None);
     assert_eq!(outcome.failure, None);
     (seen.take(), outcome.end)
 }
 
-/// How many executions of a full search there is time for.
-const FULL: u64 = 2_000;
+/// How many executions of a full search, and how many random ones, there is time for.
+const FULL: u64 = 1_000;
+/// More than any reduced search needs.
+const REDUCED: u64 = 100_000;
 
 #[test]
 fn the_reduced_search_comes_to_the_outcomes_of_the_full_one() {
     let moves: [Act; 3] = [to_vram, empty_vram, load];
-    let others: [Act; 12] = [
+    let others: [Act; 13] = [
         to_vram_too,
+        empty_vram,
         load,
         store,
         load_next_door,
@@ -312,21 +312,22 @@ fn the_reduced_search_comes_to_the_outcomes_of_the_full_one() {
         device_load,
     ];
     let mut exhausted = 0;
-    for one in moves {
-        for other in others.into_iter().chain([empty_vram as Act]) {
-            for (start, listening) in
-                [(Start::Vram, true), (Start::Vram, false), (Start::Ram, false), (Start::Hole, false)]
-            {
-                let (reduced, end) = outcomes([one, other], start, listening, true);
-                assert_eq!(end, End::Exhausted);
-                let (full, end) = outcomes([one, other], start, listening, false);
-                assert!(reduced.is_superset(&full), "left out: {:#?}", full.difference(&reduced).collect::<Vec<_>>());
-                if end == End::Exhausted {
-                    assert_eq!(reduced, full);
-                    exhausted += 1;
-                }
+    for (one, other) in moves.into_iter().flat_map(|one| others.into_iter().map(move |other| (one, other))) {
+        for (start, listening) in [(Start::Vram, true), (Start::Vram, false), (Start::Ram, false), (Start::Hole, false)]
+        {
+            let all = |strategy, most| outcomes([one, other], start, listening, strategy, most);
+            let (reduced, end) = all(Strategy::Exhaustive { preemptions: None, reduction: true }, REDUCED);
+            assert_eq!(end, End::Exhausted);
+            let (mut full, end) = all(Strategy::Exhaustive { preemptions: None, reduction: false }, FULL);
+            if end == End::Exhausted {
+                assert_eq!(reduced, full);
+                exhausted += 1;
+            } else {
+                // The full search begins with executions that are much alike.
+                full.extend(all(Strategy::Random { seed: 7 }, FULL).0);
             }
+            assert!(reduced.is_superset(&full), "left out: {:#?}", full.difference(&reduced).collect::<Vec<_>>());
         }
     }
-    assert!(exhausted > 50, "many of these are small: {exhausted}");
+    assert!(exhausted > 10, "some of these are small: {exhausted}");
 }
