@@ -130,7 +130,7 @@ impl LockReport {
 
 impl Dependency {
     fn new(origin: &Origin) -> Self {
-        let held = |scene: &Scene| scene.held.iter().map(|stacked| Taken::new(stacked)).collect();
+        let held = |scene: &Scene| scene.held.iter().map(Taken::new).collect();
         let wants = |scene: &Scene| match scene.waits {
             Waits::Takes => "takes",
             Waits::Syncs => "waits for",
