@@ -55,6 +55,10 @@ impl<L: Lab> World<L> {
     /// Builds the machine, maps the regions and opens the driver on each GPU.
     pub fn build(scenario: Rc<Scenario>, design: Design) -> Rc<Self> {
         let memory = Memory::new();
+        if design == Design::Kfd {
+            // It takes DMA mappings back when it maps again, or never (spec kfd-svm 6).
+            memory.allow_stale_dma();
+        }
         let options = sim_mm::Options { thp: scenario.regions.iter().any(|r| r.thp), immortal: !exits(&scenario) };
         let mm = AddressSpace::new(&memory, 0, options).expect("nothing fails before the race");
         let kfd = Kfd::new(|mm: &AddressSpace<L>| mm.id() == 0);
