@@ -35,6 +35,9 @@ use model::{Errno, note};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+/// The map of device pages that a CPU fault holds locked: only who faults on a device page waits for one.
+const DEVICE_FOLIO_LOCK: &str = "device folio lock";
+
 const AREA_SHIFT: u32 = 40;
 const PAGEMAP_SHIFT: u32 = 28;
 /// First frame of the destinations in system memory; frames of address spaces lie below.
@@ -288,6 +291,7 @@ impl<L: Lab> Inner<L> {
             let entry = self.table.borrow().get(first);
             matches!(entry.pte, Pte::Device { pfn: now, .. } if now == pfn) && (entry.order > 0) == (count > 1)
         };
+        L::wait_map(DEVICE_FOLIO_LOCK);
         match self.memory.lock_for_fault(pfn, count, still) {
             FaultLock::Gone => return Ok(()),
             FaultLock::Busy(gate) => {
@@ -297,13 +301,13 @@ impl<L: Lab> Inner<L> {
             }
             FaultLock::Locked => {}
         }
-        L::acquire_map(FOLIO_LOCK, Hold::Begin);
+        L::acquire_map(DEVICE_FOLIO_LOCK, Hold::Begin);
         let call = self.device_fault.borrow().clone();
         let call = call.expect("a device page faults, but nobody brings it back: call on_device_fault first");
         let (addr, its) = (page * PAGE_SIZE, pfn + (page - first));
         note!(L, "fault on device page {page:#x}: migrate_to_ram of pfn {its:#x}");
         let result = call(self.memory.device_of(pfn).pagemap, held, addr, its);
-        L::release_map(FOLIO_LOCK, Hold::Begin);
+        L::release_map(DEVICE_FOLIO_LOCK, Hold::Begin);
         self.memory.release(pfn, count, true);
         result.map_err(|error| {
             note!(L, "fault on device page {page:#x}: migrate_to_ram gives {error}");

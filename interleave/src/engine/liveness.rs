@@ -34,6 +34,10 @@ impl Exec {
         if !late {
             return;
         }
+        if self.pending[actor as usize].kind == Kind::Retry {
+            // Nobody else can run, so time passes: what the loop waits for may be a deadline.
+            self.now_ms += 1;
+        }
         self.late_steps += 1;
         self.last_late = actor;
         let row = &mut self.late_in_a_row[actor as usize];
