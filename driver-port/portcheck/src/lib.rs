@@ -9,8 +9,9 @@ use model::Errno;
 use model::amdgpu::uapi::{AMDGPU_SVM_OP_GET_ATTR, AMDGPU_SVM_OP_SET_ATTR};
 use model::amdgpu::{Design, IoctlArgs, Svm, SvmConfig, UserAttrs};
 use model::attr::UapiAttr;
-use model::platform::{ClientId, EventKind, MmuEvent};
-use model::units::Bytes;
+use model::kfd::{Svms, SvmsConfig};
+use model::platform::{ClientId, EventKind, FaultTime, Mm, MmuEvent, RetryFault, VramBlock};
+use model::units::{Bytes, Pages};
 use stub::{Stub, StubGpu, StubMm};
 
 #[panic_handler]
@@ -32,18 +33,12 @@ impl UserAttrs for OneAttr {
 
 fn drive(design: Design, start: u64, size: u64) -> Result<(), Errno> {
     let svm = Svm::<Stub>::init(SvmConfig::new(design, ClientId(0)), StubMm, StubGpu)?;
-    let mut args = IoctlArgs {
-        start_addr: start,
-        size,
-        operation: AMDGPU_SVM_OP_SET_ATTR,
-        nattr: 1,
-        attrs_ptr_null: false,
-    };
+    let mut args =
+        IoctlArgs { start_addr: start, size, operation: AMDGPU_SVM_OP_SET_ATTR, nattr: 1, attrs_ptr_null: false };
     svm.ioctl(&args, &mut OneAttr(UapiAttr { ty: 2, value: 1 }))?;
     args.operation = AMDGPU_SVM_OP_GET_ATTR;
     svm.ioctl(&args, &mut OneAttr(UapiAttr { ty: 2, value: 0 }))?;
-    let event =
-        MmuEvent { kind: EventKind::Unmap, bytes: Bytes::new(start, start + size), blockable: true, owner: 0 };
+    let event = MmuEvent { kind: EventKind::Unmap, bytes: Bytes::new(start, start + size), blockable: true, owner: 0 };
     svm.mmu_invalidate(0, &event, 3);
     svm.gc_work();
     svm.restore_work();
@@ -54,10 +49,43 @@ fn drive(design: Design, start: u64, size: u64) -> Result<(), Errno> {
     fault
 }
 
+/// Every entry point of the older design.
+fn drive_kfd(start: u64, size: u64) -> Result<(), Errno> {
+    let svms = Svms::<Stub>::init(SvmsConfig::new(ClientId(0), 1, true), StubMm, &[StubGpu])?;
+    let mut args = IoctlArgs { start_addr: start, size, operation: 0, nattr: 1, attrs_ptr_null: false };
+    svms.ioctl(&args, &mut OneAttr(UapiAttr { ty: 2, value: 1 }))?;
+    args.operation = 1;
+    svms.ioctl(&args, &mut OneAttr(UapiAttr { ty: 2, value: 1 }))?;
+    let pages = args_pages(start, size);
+    svms.queue_buffer_get(0, pages)?;
+    svms.queue_buffer_put(pages);
+    let event = MmuEvent { kind: EventKind::Unmap, bytes: Bytes::new(start, start + size), blockable: true, owner: 0 };
+    svms.mmu_invalidate(0, &event, 3);
+    svms.deferred_work();
+    svms.restore_work();
+    let fault = svms.handle_fault(0, RetryFault { addr: start, write: false, time: FaultTime(1) });
+    svms.migrate_to_ram(&StubMm.mmap_read_lock(), start, 1)?;
+    svms.folio_free(0);
+    svms.evict_vram(0, VramBlock { pfn: 0, pages: 1 })?;
+    svms.evict_bo_work();
+    svms.release_bo_work();
+    svms.process_release();
+    svms.fini();
+    fault
+}
+
+fn args_pages(start: u64, size: u64) -> Pages {
+    Bytes::new(start, start + size).pages()
+}
+
 /// Every entry point of the driver, so that none is left out of the link. 0 or a positive errno.
 #[allow(unsafe_code)] // the one symbol that C would call
 #[unsafe(no_mangle)]
 pub extern "C" fn svmlab_portcheck(design: u32, start: u64, size: u64) -> i32 {
-    let design = if design == 0 { Design::PocV1 } else { Design::Hardened };
-    drive(design, start, size).map_or_else(|errno| errno as i32, |()| 0)
+    let done = match design {
+        0 => drive(Design::PocV1, start, size),
+        1 => drive(Design::Hardened, start, size),
+        _ => drive_kfd(start, size),
+    };
+    done.map_or_else(|errno| errno as i32, |()| 0)
 }
