@@ -10,9 +10,10 @@ use model::amdgpu::uapi::{AMDGPU_SVM_OP_GET_ATTR, AMDGPU_SVM_OP_RESET_ATTR, AMDG
 use model::amdgpu::{Design, IoctlArgs, Svm, SvmConfig, UserAttrs};
 use model::attr::UapiAttr;
 use model::gpusvm::{self, ChunkSizes, Ctx, DriverLocked, GpuSvm};
+use model::kfd::{Svms, SvmsConfig};
 use model::pagemap::{MigrateDetails, Pagemap};
 use model::platform::{ClientId, EventKind, FaultTime, Mm, MmuEvent, RetryFault, VramBlock};
-use model::units::Bytes;
+use model::units::{Bytes, Pages};
 use stub::{Stub, StubGpu, StubMm};
 
 #[panic_handler]
@@ -76,7 +77,7 @@ fn drive_devmem(start: u64, size: u64) -> Result<(), Errno> {
         client: ClientId(0),
     };
     let svm = GpuSvm::<Stub, ()>::new(config, StubMm, StubGpu)?;
-    let (locked, ctx, window) = (DriverLocked::by(&()), Ctx::default(), Bytes::new(0, 1 << 47));
+    let (locked, ctx, window) = (DriverLocked::at_rest(), Ctx::default(), Bytes::new(0, 1 << 47));
     let range = svm.find_or_insert(locked, start, window, &ctx, || ())?;
     svm.get_pages(locked, range, &ctx)?;
     svm.range_evict(locked, range)?;
@@ -93,15 +94,44 @@ fn drive_devmem(start: u64, size: u64) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Every entry point of the older design.
+fn drive_kfd(start: u64, size: u64) -> Result<(), Errno> {
+    let svms = Svms::<Stub>::init(SvmsConfig::new(ClientId(0), 1, true), StubMm, &[StubGpu])?;
+    let mut args = IoctlArgs { start_addr: start, size, operation: 0, nattr: 1, attrs_ptr_null: false };
+    svms.ioctl(&args, &mut OneAttr(UapiAttr { ty: 2, value: 1 }))?;
+    args.operation = 1;
+    svms.ioctl(&args, &mut OneAttr(UapiAttr { ty: 2, value: 1 }))?;
+    let pages = args_pages(start, size);
+    svms.queue_buffer_get(0, pages)?;
+    svms.queue_buffer_put(pages);
+    let event = MmuEvent { kind: EventKind::Unmap, bytes: Bytes::new(start, start + size), blockable: true, owner: 0 };
+    svms.mmu_invalidate(0, &event, 3);
+    svms.deferred_work();
+    svms.restore_work();
+    let fault = svms.handle_fault(0, RetryFault { addr: start, write: false, time: FaultTime(1) });
+    svms.migrate_to_ram(Some(&StubMm.mmap_read_lock()), start, 1)?;
+    svms.folio_free(0);
+    svms.evict_vram(0, VramBlock { pfn: 0, pages: 1 })?;
+    svms.evict_bo_work();
+    svms.release_bo_work();
+    svms.process_release();
+    svms.fini();
+    fault
+}
+
+fn args_pages(start: u64, size: u64) -> Pages {
+    Bytes::new(start, start + size).pages()
+}
+
 /// Every entry point of the driver, so that none is left out of the link. 0 or a positive errno.
 #[allow(unsafe_code)] // the one symbol that C would call
 #[unsafe(no_mangle)]
 pub extern "C" fn svmlab_portcheck(design: u32, start: u64, size: u64) -> i32 {
-    let design = match design {
-        0 => Design::PocV1,
-        1 => Design::Hardened,
-        _ => Design::PocV8,
+    let driven = match design {
+        0 => drive(Design::PocV1, start, size),
+        1 => drive(Design::Hardened, start, size),
+        2 => drive(Design::PocV8, start, size),
+        _ => drive_kfd(start, size),
     };
-    let driven = drive(design, start, size).and_then(|()| drive_devmem(start, size));
-    driven.map_or_else(|errno| errno as i32, |()| 0)
+    driven.and_then(|()| drive_devmem(start, size)).map_or_else(|errno| errno as i32, |()| 0)
 }

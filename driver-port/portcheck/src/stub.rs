@@ -304,12 +304,7 @@ impl Mm<Stub> for StubMm {
     fn read_retry(&self, _: u32, _: u64) -> bool {
         false
     }
-    fn hmm_range_fault(
-        &self,
-        _: &PhantomData<&()>,
-        range: &HmmRange<u32>,
-        pfns: &mut [HmmPfn],
-    ) -> Result<(), Errno> {
+    fn hmm_range_fault(&self, _: &PhantomData<&()>, range: &HmmRange<u32>, pfns: &mut [HmmPfn]) -> Result<(), Errno> {
         for (i, slot) in pfns.iter_mut().enumerate() {
             *slot = HmmPfn { valid: true, write: true, error: false, order: 0, pfn: (range.start >> 12) + i as u64 };
         }
