@@ -4,11 +4,12 @@
 //! fault entry of an architecture. All memory is private; a VMA that is not anonymous differs in its flags only. Making
 //! an entry present, or writable in place, sends no event (spec mm-events 2); copying the zero page does.
 
+use crate::device::Folio;
 use crate::interval::event;
 use crate::memory::{BLOCK_PAGES, HUGE_ZERO_PFN, ZERO_PFN, is_zero_pfn};
 use crate::migrate::FOLIO_LOCK;
 use crate::pagetable::{PageTable, Prot, Pte, block_of};
-use crate::space::{AddressSpace, Inner, Sigsegv, prot_of};
+use crate::space::{AddressSpace, Inner, MmapRead, Sigsegv, prot_of};
 use crate::vma::VmaNode;
 use interleave::lab::{Gate, Lab, Span, Visible};
 use model::note;
@@ -16,9 +17,16 @@ use model::platform::{EventKind, RwSem, VmaFlags};
 use model::units::{PAGE_SIZE, Pages};
 use std::rc::Rc;
 
-/// `VM_FAULT_ERROR`: the fault failed for good.
+/// What ends a fault without the page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct FaultError;
+pub(crate) enum FaultError {
+    /// `VM_FAULT_ERROR`: it failed for good.
+    Failed,
+    /// `VM_FAULT_SIGBUS`: the page is in device memory and cannot be brought back.
+    Sigbus,
+    /// `VM_FAULT_RETRY`: it needs mmap_lock, the VMA's lock is not enough. Only without mmap_lock.
+    Retry,
+}
 
 /// What stopped a pass over the entries.
 enum Stop<L: Lab> {
@@ -28,6 +36,8 @@ enum Stop<L: Lab> {
     CopyZero(u64),
     /// A migration entry: sleep until the migration is done.
     Migration(u64, Rc<L::Gate>),
+    /// A page in device memory, or the first of a block of them.
+    Device(Folio),
     /// No memory for a fault in this address space any more.
     Unstable,
 }
@@ -36,7 +46,7 @@ impl<L: Lab> AddressSpace<L> {
     /// A CPU load of the 64-bit word at `addr` (rounded down to a word), faulting as needed.
     ///
     /// # Errors
-    /// [`Sigsegv`]: no VMA, or it is not readable.
+    /// [`Sigsegv`]: no VMA, or it is not readable, or a device does not give the page back.
     #[track_caller]
     pub fn load(&self, addr: u64) -> Result<u64, Sigsegv> {
         let value = self.inner.access(addr, None)?;
@@ -47,7 +57,7 @@ impl<L: Lab> AddressSpace<L> {
     /// A CPU store of a 64-bit word at `addr` (rounded down to a word), faulting as needed.
     ///
     /// # Errors
-    /// [`Sigsegv`]: no VMA, or it is not writable.
+    /// [`Sigsegv`]: no VMA, or it is not writable, or a device does not give the page back.
     #[track_caller]
     pub fn store(&self, addr: u64, value: u64) -> Result<(), Sigsegv> {
         self.inner.access(addr, Some(value))?;
@@ -62,6 +72,7 @@ impl<L: Lab> Inner<L> {
     #[track_caller]
     fn access(&self, addr: u64, store: Option<u64>) -> Result<u64, Sigsegv> {
         let page = addr / PAGE_SIZE;
+        let mut device_faults = 0;
         let wanted = if store.is_some() { Prot::Write } else { Prot::Read };
         let translate = || match self.table.borrow().get(page).pte {
             Pte::Present { pfn, prot } if prot >= wanted => Some(pfn),
@@ -70,7 +81,13 @@ impl<L: Lab> Inner<L> {
         loop {
             self.walks.read(Span::one(page));
             let Some(pfn) = translate() else {
-                self.cpu_fault(addr, store.is_some())?;
+                // A fault that does nothing (a timeslice) makes the thread spin here, with no lock held.
+                if self.cpu_fault(addr, store.is_some())? {
+                    device_faults += 1;
+                    if device_faults > 1 {
+                        L::retry_point("a device page faults again");
+                    }
+                }
                 continue;
             };
             let still = || translate() == Some(pfn);
@@ -84,42 +101,52 @@ impl<L: Lab> Inner<L> {
         }
     }
 
-    /// `do_user_addr_fault`: under the VMA lock alone when that can be had, else under mmap_lock.
+    /// `do_user_addr_fault`: under the VMA lock alone when that can be had and is enough, else under mmap_lock. Returns
+    /// whether a device was asked for the page.
     #[track_caller]
-    fn cpu_fault(&self, addr: u64, write: bool) -> Result<(), Sigsegv> {
-        let segv = Sigsegv { addr, write };
+    fn cpu_fault(&self, addr: u64, write: bool) -> Result<bool, Sigsegv> {
         let page = Pages::new(addr / PAGE_SIZE, addr / PAGE_SIZE);
-        let fault = |vma: &VmaNode<L>| {
+        let fault = |held: Option<&MmapRead<'_, L>>, vma: &VmaNode<L>| {
             if !accessible(vma.flags(), write) {
-                return Err(segv);
+                return Err(FaultError::Failed);
             }
-            self.handle_mm_fault(vma, page, write).map_err(|FaultError| segv)
+            self.handle_mm_fault(held, vma, page, write)
         };
-        let result = match self.vma_read_lock(addr) {
-            Some(held) => {
-                let result = fault(&held.vma);
-                held.unlock();
-                result
-            }
-            None => {
-                let _held = self.mmap_lock.read();
-                let vma = self.vmas.borrow().lookup(addr);
-                vma.map_or(Err(segv), |vma| fault(&vma))
-            }
-        };
-        if result.is_err() {
-            note!(L, "SIGSEGV: {} {addr:#x}", if write { "store to" } else { "load from" });
+        let mut result = Err(FaultError::Retry);
+        if let Some(held) = self.vma_read_lock(addr) {
+            result = fault(None, &held.vma);
+            held.unlock();
         }
-        result
+        if result == Err(FaultError::Retry) {
+            let held = self.mmap_lock.read();
+            let vma = self.vmas.borrow().lookup(addr);
+            result = vma.map_or(Err(FaultError::Failed), |vma| fault(Some(&held), &vma));
+        }
+        result.map_err(|error| {
+            let bus = error == FaultError::Sigbus;
+            let (signal, access) =
+                (if bus { "SIGBUS" } else { "SIGSEGV" }, if write { "store to" } else { "load from" });
+            note!(L, "{signal}: {access} {addr:#x}");
+            Sigsegv { addr, write, bus }
+        })
     }
 
-    /// `handle_mm_fault` on each page of `pages`, all inside `vma`, whose flags allow the access. Holds mmap_lock or
-    /// the VMA's lock; sleeps on migration entries. One scheduling point for all pages that need no event.
+    /// `handle_mm_fault` on each page of `pages`, all inside `vma`, whose flags allow the access. Holds mmap_lock
+    /// (`held`) or, without it, the VMA's lock; sleeps on migration entries and locked device pages. One scheduling
+    /// point for all pages that need no event. A page in device memory is asked back once; whether it came is seen by
+    /// who faults again. Returns whether there was one.
     #[track_caller]
-    pub(crate) fn handle_mm_fault(&self, vma: &VmaNode<L>, pages: Pages, write: bool) -> Result<(), FaultError> {
+    pub(crate) fn handle_mm_fault(
+        &self,
+        held: Option<&MmapRead<'_, L>>,
+        vma: &VmaNode<L>,
+        pages: Pages,
+        write: bool,
+    ) -> Result<bool, FaultError> {
         if vma.flags().io || vma.flags().pfnmap {
-            return Err(FaultError);
+            return Err(FaultError::Failed);
         }
+        let mut device = false;
         // Any fault may meet a migration entry.
         L::wait_map(FOLIO_LOCK);
         let mut from = pages.first;
@@ -130,7 +157,13 @@ impl<L: Lab> Inner<L> {
             let stop = self.fault_in(vma, rest, write);
             from = match stop {
                 Stop::Done => pages.last + 1,
-                Stop::Unstable => return Err(FaultError),
+                Stop::Unstable => return Err(FaultError::Failed),
+                Stop::Device(folio) => {
+                    let held = held.ok_or(FaultError::Retry)?;
+                    self.device_fault(held, rest.first.max(folio.page), folio)?;
+                    device = true;
+                    folio.page + folio.count
+                }
                 Stop::CopyZero(page) => {
                     self.copy_zero_page(page);
                     page + 1
@@ -142,7 +175,7 @@ impl<L: Lab> Inner<L> {
                 }
             };
         }
-        Ok(())
+        Ok(device)
     }
 
     fn huge(&self, vma: &VmaNode<L>) -> bool {
@@ -166,6 +199,10 @@ impl<L: Lab> Inner<L> {
                 }
                 Pte::Migration { migration, .. } => {
                     return Stop::Migration(page, self.migrations.borrow()[migration as usize].clone());
+                }
+                Pte::Device { pfn, .. } => {
+                    let (first, count) = if entry.order > 0 { (block_of(page).first, BLOCK_PAGES) } else { (page, 1) };
+                    return Stop::Device(Folio { page: first, pfn: pfn - (page - first), count });
                 }
                 Pte::Present { pfn, prot: old } => {
                     let mut prot = old;

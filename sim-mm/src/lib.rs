@@ -16,13 +16,18 @@
 //! | `mprotect` | `mm/mprotect.c`, NUMA hint scan |
 //! | `madvise` | MADV_DONTNEED, the OOM reaper |
 //! | `migrate` | `mm/migrate.c` |
+//! | `device` | device-private pages: `mm/memremap.c`, the CPU fault on them |
+//! | `collect`, `migrate_device` | `mm/migrate_device.c` |
+//! | `rmap` | who maps a page: `mm/rmap.c` |
 //! | `lifetime` | mm references, `exit_mmap` |
 //! | `hmm` | `mm/hmm.c` |
 //! | `mm` | the driver's view |
 //! | `peek` | views for checks |
 //!
-//! Not modelled: fork, mremap, swap, khugepaged, userfaultfd, device-private memory, shared and file mappings.
+//! Not modelled: fork, mremap, swap, khugepaged, userfaultfd, device-exclusive entries, device-coherent memory, shared and file mappings.
 
+mod collect;
+mod device;
 mod fault;
 mod hmm;
 mod interval;
@@ -31,13 +36,16 @@ mod madvise;
 mod mapping;
 mod memory;
 mod migrate;
+mod migrate_device;
 mod mm;
 mod mprotect;
 mod pagetable;
 mod peek;
+mod rmap;
 mod space;
 mod vma;
 
+pub use device::{AsyncPutFn, DeviceFaultFn, FolioFreeFn, device_pfn};
 pub use interval::{InvalidateFn, ReturnedFn, SubId, SubState, SubView, UNINITIALISED_OWNER};
 pub use memory::{BLOCK_ORDER, BLOCK_PAGES, HUGE_ZERO_PFN, Memory, POISON, ZERO_PFN, is_zero_pfn};
 pub use pagetable::{Entry, Prot, Pte};

@@ -3,6 +3,7 @@
 //! Answers to `mmgrab`/`mmdrop`/`mmget_not_zero`/`mmput` and `exit_mmap` (spec mm-events 4.3, 4.4). The counts are kept
 //! by hand: a put too many underflows, which the lab reports as I5; a use after the last `mmdrop` is I4.
 
+use crate::device::AsyncPutFn;
 use crate::interval::{event, might_sleep};
 use crate::pagetable::Gather;
 use crate::space::{AddressSpace, Inner};
@@ -56,18 +57,52 @@ impl<L: Lab> AddressSpace<L> {
     #[track_caller]
     pub(crate) fn put_user(&self) {
         might_sleep::<L>("mmput");
+        if self.put_user_is_last("mmput") {
+            self.finish_async_put();
+        }
+    }
+
+    /// `mmput_async`: what the last put has to do is done by who [`AddressSpace::on_async_put`] asks. Any context, unless
+    /// nobody was named: then it is done here.
+    #[track_caller]
+    pub(crate) fn put_user_async(&self) {
+        if self.put_user_is_last("mmput_async") {
+            let call = self.inner.async_put.borrow().clone();
+            match call {
+                Some(call) => call(),
+                None => {
+                    might_sleep::<L>("mmput_async with nobody to leave exit_mmap to");
+                    self.finish_async_put();
+                }
+            }
+        }
+    }
+
+    /// Sets who sees to it that [`AddressSpace::finish_async_put`] is called (`schedule_work`). Once.
+    pub fn on_async_put(&self, call: AsyncPutFn) {
+        let old = self.inner.async_put.borrow_mut().replace(call);
+        assert!(old.is_none(), "the asynchronous put is set once");
+    }
+
+    /// `mmput_async_fn`: the work that the last `mmput_async` queued. Sleeps.
+    #[track_caller]
+    pub fn finish_async_put(&self) {
+        self.inner.exit_mmap();
+        self.drop_grab();
+    }
+
+    /// Drops a user; whether it was the last one, so that `exit_mmap` is due.
+    #[track_caller]
+    fn put_user_is_last(&self, what: &str) -> bool {
         let users = self.inner.counts.get().0;
         // An immortal process keeps its own reference, so the last one is not the caller's.
-        self.check_balance(if self.inner.options.immortal { users - 1 } else { users }, "mmput");
+        self.check_balance(if self.inner.options.immortal { users - 1 } else { users }, what);
         self.check_alive();
         if !self.inner.options.immortal {
             self.inner.mm_users.dec_return();
         }
         self.inner.change_counts(-1, 0);
-        if self.inner.counts.get().0 == 0 {
-            self.inner.exit_mmap();
-            self.drop_grab();
-        }
+        self.inner.counts.get().0 == 0
     }
 
     #[track_caller]

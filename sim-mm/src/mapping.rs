@@ -103,12 +103,13 @@ impl<L: Lab> AddressSpace<L> {
     pub fn populate(&self, bytes: Bytes) -> Result<(), Errno> {
         check_range(bytes)?;
         let mm = &*self.inner;
-        let _held = mm.mmap_lock.read();
+        let held = mm.mmap_lock.read();
         let hit = mm.vmas.borrow().overlapping(bytes);
         for vma in hit {
             if vma.flags().read || vma.flags().write {
                 // populate_vma_page_range gives up on a VMA silently, and so does mm_populate.
-                let _ = mm.handle_mm_fault(&vma, vma.bytes().clip(&bytes).pages(), vma.flags().write);
+                let pages = vma.bytes().clip(&bytes).pages();
+                let _ = mm.handle_mm_fault(Some(&held), &vma, pages, vma.flags().write);
             }
         }
         Ok(())

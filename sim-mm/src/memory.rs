@@ -15,14 +15,16 @@
 //! writes; DMA map and unmap are reads, because they commute with each other and with loads but not with the free.
 //! Everything else ([`Memory::generation`], peeks) looks without a scheduling point.
 
-use interleave::lab::{Invariant, Lab, Span, Stamp, Violation, Visible};
+use crate::device::{Devices, is_device_pfn};
+use crate::space;
+use interleave::lab::{Gate, Invariant, Lab, Span, Stamp, Violation, Visible};
 use model::note;
 use model::units::PAGE_SIZE;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 /// Pages of a 2 MiB block: entries of a last-level page table.
 pub const BLOCK_PAGES: u64 = 512;
@@ -46,40 +48,54 @@ pub const fn is_zero_pfn(pfn: u64) -> bool {
 
 /// The machine's memory. A cheap handle; cloning copies the pointer.
 pub struct Memory<L: Lab> {
-    inner: Rc<Inner<L>>,
+    pub(crate) inner: Rc<Inner<L>>,
 }
 
-struct Inner<L: Lab> {
-    accesses: L::Visible,
-    state: RefCell<State>,
+pub(crate) struct Inner<L: Lab> {
+    pub(crate) accesses: L::Visible,
+    pub(crate) state: RefCell<State>,
+    /// Pagemaps and their folios; looked at and changed where the frames are.
+    pub(crate) devices: RefCell<Devices>,
+    /// What is opened when the folio that begins at the frame (or the one frame) is unlocked.
+    pub(crate) waiters: RefCell<BTreeMap<u64, Vec<Rc<L::Gate>>>>,
+    /// Who takes destinations from the allocator, and in which order.
+    pub(crate) pool: L::Visible,
+    /// The address spaces, by id: where rmap walks look.
+    pub(crate) spaces: RefCell<BTreeMap<u32, Weak<space::Inner<L>>>>,
 }
 
 #[derive(Default)]
-struct State {
+pub(crate) struct State {
     /// Frames in blocks of 512, by frame number >> 9.
     frames: BTreeMap<u64, Box<[Frame; BLOCK_PAGES as usize]>>,
     /// Words that are not zero, by (frame, byte offset).
     words: BTreeMap<(u64, u64), u64>,
     /// Live frames.
-    live: u64,
+    pub(crate) live: u64,
+    /// Destinations of migrations that were ever allocated.
+    pub(crate) destinations: u64,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Frame {
+pub(crate) struct Frame {
     /// 0: never existed. Bumped by every allocation and by every free.
-    generation: u32,
+    pub(crate) generation: u32,
     /// `_refcount`; 0 when free.
-    refs: u32,
+    pub(crate) refs: u32,
     /// `_mapcount`: CPU page-table entries.
-    maps: u32,
+    pub(crate) maps: u32,
     /// Live DMA mappings.
     dma: u32,
     /// The oldest of the live DMA mappings.
     dma_at: Stamp,
     /// When the frame was freed last.
-    freed_at: Option<Stamp>,
-    /// Taken off the LRU by a migration (`folio_isolate_lru`).
-    isolated: bool,
+    pub(crate) freed_at: Option<Stamp>,
+    /// Taken off the LRU by a migration (`folio_isolate_lru`), which also has it locked.
+    pub(crate) isolated: bool,
+    /// PG_locked, by a migration to or from a device, or by a CPU fault on a device page.
+    pub(crate) locked: bool,
+    /// More than one entry mapped it at some time of this life.
+    pub(crate) shared: bool,
 }
 
 impl<L: Lab> Clone for Memory<L> {
@@ -101,7 +117,7 @@ impl<L: Lab> fmt::Debug for Memory<L> {
 }
 
 impl State {
-    fn frame(&self, pfn: u64) -> Frame {
+    pub(crate) fn frame(&self, pfn: u64) -> Frame {
         self.frames.get(&(pfn / BLOCK_PAGES)).map_or(Frame::default(), |b| b[(pfn % BLOCK_PAGES) as usize])
     }
 
@@ -114,7 +130,12 @@ impl State {
     }
 
     /// `f` on each of `count` frames from `first`, in order, until it gives something. One look-up a block.
-    fn each<R>(&mut self, first: u64, count: u64, mut f: impl FnMut(u64, &mut Frame) -> Option<R>) -> Option<R> {
+    pub(crate) fn each<R>(
+        &mut self,
+        first: u64,
+        count: u64,
+        mut f: impl FnMut(u64, &mut Frame) -> Option<R>,
+    ) -> Option<R> {
         let mut at = first;
         while at < first + count {
             let end = (first + count).min((at / BLOCK_PAGES + 1) * BLOCK_PAGES);
@@ -128,7 +149,7 @@ impl State {
         None
     }
 
-    fn all(&mut self, first: u64, count: u64, holds: impl Fn(Frame) -> bool) -> bool {
+    pub(crate) fn all(&mut self, first: u64, count: u64, holds: impl Fn(Frame) -> bool) -> bool {
         self.each(first, count, |_, frame| (!holds(*frame)).then_some(())).is_none()
     }
 
@@ -144,28 +165,46 @@ impl State {
         let pfn = |instance| u64::from(owner) << OWNER_SHIFT | instance << INSTANCE_SHIFT | page;
         (1..INSTANCES)
             .map(pfn)
+            .filter(|&first| !is_device_pfn(first))
             .find(|&first| self.all(first, count, |f| f.generation == 0))
-            .or_else(|| (1..INSTANCES).map(pfn).find(|&first| self.all(first, count, |f| f.refs == 0)))
+            .or_else(|| {
+                let mut again = (1..INSTANCES).map(pfn).filter(|&first| !is_device_pfn(first));
+                again.find(|&first| self.all(first, count, |f| f.refs == 0))
+            })
             .expect("4095 live frames for one virtual page")
     }
 
     fn allocate(&mut self, owner: u32, page: u64, count: u64) -> u64 {
         assert!(owner < 16 && page + count <= 1 << INSTANCE_SHIFT, "the machine has 16 owners of 48-bit spaces");
         let first = self.choose(owner, page, count);
+        self.bring_to_life(first, count, false);
+        first
+    }
+
+    /// A new life of frames that are free, with one reference each.
+    pub(crate) fn bring_to_life(&mut self, first: u64, count: u64, locked: bool) {
         self.each(first, count, |_, frame| {
             let (generation, freed_at) = (frame.generation + 1, frame.freed_at);
-            *frame = Frame { generation, refs: 1, freed_at, ..Frame::default() };
+            *frame = Frame { generation, refs: 1, freed_at, locked, ..Frame::default() };
             None::<()>
         });
         self.live += count;
-        first
     }
 }
 
 impl<L: Lab> Memory<L> {
     /// Memory with nothing in it but the zero frames.
     pub fn new() -> Self {
-        Memory { inner: Rc::new(Inner { accesses: L::Visible::new("memory"), state: RefCell::default() }) }
+        Memory {
+            inner: Rc::new(Inner {
+                accesses: L::Visible::new("memory"),
+                state: RefCell::default(),
+                devices: RefCell::default(),
+                waiters: RefCell::default(),
+                pool: L::Visible::new("free frames"),
+                spaces: RefCell::default(),
+            }),
+        }
     }
 
     // ---- life of a frame -------------------------------------------------------------------------------------------
@@ -187,7 +226,8 @@ impl<L: Lab> Memory<L> {
     pub(crate) fn isolate(&self, first: u64, count: u64, generation: u32) -> bool {
         self.inner.accesses.write(Span::new(first, first + count - 1));
         let mut state = self.inner.state.borrow_mut();
-        if state.frame(first).generation != generation || !state.all(first, count, |f| f.refs > 0 && !f.isolated) {
+        let takable = |f: Frame| f.refs > 0 && !f.isolated && !f.locked;
+        if state.frame(first).generation != generation || !state.all(first, count, takable) {
             return false;
         }
         state.each(first, count, |_, frame| {
@@ -202,6 +242,7 @@ impl<L: Lab> Memory<L> {
     pub(crate) fn add_maps(&self, first: u64, count: u64) {
         self.inner.state.borrow_mut().each(first, count, |_, frame| {
             frame.maps += 1;
+            frame.shared |= frame.maps > 1;
             None::<()>
         });
     }
@@ -228,11 +269,26 @@ impl<L: Lab> Memory<L> {
     /// A frame that is freed while a DMA mapping of it is live is a violation of I3; a put of a free frame, of I4.
     #[track_caller]
     pub(crate) fn put(&self, first: u64, count: u64) {
+        self.release(first, count, false);
+    }
+
+    /// As [`Memory::put`]; with `unlock`, unlocks the frames in the same step, then lets go who waits for them.
+    #[track_caller]
+    pub(crate) fn release(&self, first: u64, count: u64, unlock: bool) {
         self.inner.accesses.write(Span::new(first, first + count - 1));
         let (now, mut freed) = (L::stamp(), 0);
+        let mut gone_folios = Vec::new();
         let fallen = {
             let mut state = self.inner.state.borrow_mut();
+            let mut devices = self.inner.devices.borrow_mut();
             let fallen = state.each(first, count, |pfn, frame| {
+                if unlock && !frame.locked {
+                    let what = format!("frame {pfn:#x} is unlocked, but not locked");
+                    return Some((Invariant::I5, what, frame.freed_at));
+                }
+                if unlock {
+                    frame.locked = false;
+                }
                 if frame.refs == 0 {
                     return Some((Invariant::I4, format!("frame {pfn:#x} is freed twice"), frame.freed_at));
                 }
@@ -248,9 +304,10 @@ impl<L: Lab> Memory<L> {
                     return Some((Invariant::I3, format!("frame {pfn:#x} is freed while the CPU maps it"), None));
                 }
                 frame.generation += 1;
-                frame.isolated = false;
+                (frame.isolated, frame.locked) = (false, false);
                 frame.freed_at = Some(now);
                 freed += 1;
+                gone_folios.extend(devices.frame_freed(pfn));
                 None
             });
             state.live -= freed;
@@ -267,6 +324,11 @@ impl<L: Lab> Memory<L> {
         }
         if freed > 0 {
             note!(L, "{freed} page(s) freed: pfn {first:#x}-{:#x}", first + count - 1);
+        }
+        self.folios_freed(gone_folios);
+        if unlock {
+            let opened = self.waiters_of(first, count);
+            opened.iter().for_each(|gate| gate.store(1));
         }
     }
 
@@ -393,9 +455,10 @@ impl<L: Lab> Memory<L> {
 
     /// Copies `count` frames from `from` to frames that nobody else knows yet (`folio_mc_copy`). One scheduling point.
     #[track_caller]
-    pub(crate) fn copy(&self, from: u64, to: u64, count: u64) {
+    pub fn copy(&self, from: u64, to: u64, count: u64) {
         self.inner.accesses.read(Span::new(from, from + count - 1));
         let mut state = self.inner.state.borrow_mut();
+        state.forget_words(to, count);
         let words: Vec<_> = state.words.range((from, 0)..(from + count, 0)).map(|(&k, &v)| (k, v)).collect();
         for ((pfn, offset), value) in words {
             state.words.insert((pfn - from + to, offset), value);

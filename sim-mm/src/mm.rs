@@ -4,7 +4,7 @@ use crate::interval::SubId;
 use crate::space::{AddressSpace, MmapRead};
 use interleave::lab::{Lab, Span};
 use model::Errno;
-use model::platform::{DeviceMemory, HmmPfn, HmmRange, Mm, NotifierEntry, RwSem, Shared, Vma};
+use model::platform::{HmmPfn, HmmRange, Mm, NotifierEntry, RwSem, Shared, Vma};
 use model::units::Bytes;
 
 impl<L: Lab> Mm<L> for AddressSpace<L> {
@@ -97,12 +97,10 @@ impl<L: Lab> Mm<L> for AddressSpace<L> {
     #[track_caller]
     fn hmm_range_fault(
         &self,
-        _held: &Self::ReadGuard<'_>,
+        held: &Self::ReadGuard<'_>,
         range: &HmmRange<SubId>,
         pfns: &mut [HmmPfn],
     ) -> Result<(), Errno> {
-        self.inner.hmm_range_fault(range, pfns)
+        self.inner.hmm_range_fault(held, range, pfns)
     }
 }
-
-impl<L: Lab> DeviceMemory<L> for AddressSpace<L> {}

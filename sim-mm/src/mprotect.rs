@@ -57,6 +57,8 @@ impl<L: Lab> AddressSpace<L> {
                     let prot = if prot == Prot::Write && old != Prot::Write { Prot::Read } else { prot };
                     Pte::Migration { migration, pfn, prot }
                 }
+                // Readable whatever the direction, also to PROT_NONE (change_softleaf_pte).
+                Pte::Device { pfn, .. } => Pte::Device { pfn, write: false },
                 Pte::None => Pte::None,
             });
         }
@@ -90,6 +92,8 @@ impl<L: Lab> AddressSpace<L> {
             mm.walks.read(Span::new(pages.first, pages.last));
             mm.change_protection(pages, |pte| match pte {
                 Pte::Present { pfn, .. } if !is_zero_pfn(pfn) => Pte::Present { pfn, prot: Prot::None },
+                // Nothing to be hinted at, but every pass of change_protection does this.
+                Pte::Device { pfn, .. } => Pte::Device { pfn, write: false },
                 other => other,
             });
         }

@@ -43,6 +43,13 @@ pub enum Pte {
         /// What the new entry will allow.
         prot: Prot,
     },
+    /// A device-private entry: the page is in a device's memory. Every CPU access faults.
+    Device {
+        /// The device's frame.
+        pfn: u64,
+        /// Whether it is a writable entry.
+        write: bool,
+    },
 }
 
 /// The leaf that covers a page.
@@ -103,6 +110,7 @@ impl Pte {
             Pte::None => Pte::None,
             Pte::Present { pfn, prot } => Pte::Present { pfn: pfn + by, prot },
             Pte::Migration { migration, pfn, prot } => Pte::Migration { migration, pfn: pfn + by, prot },
+            Pte::Device { pfn, write } => Pte::Device { pfn: pfn + by, write },
         }
     }
 }
@@ -168,7 +176,7 @@ impl PageTable {
             match content {
                 Block::Leaf(pte) => {
                     assert!(pages.covers(&whole), "a huge mapping is split before a part of it is zapped");
-                    if let Pte::Present { pfn, .. } = *pte {
+                    if let Pte::Present { pfn, .. } | Pte::Device { pfn, .. } = *pte {
                         gather.push(pfn, BLOCK_PAGES);
                     }
                     emptied.push(block);
@@ -176,7 +184,7 @@ impl PageTable {
                 Block::Table(table) => {
                     let part = pages.clip(&whole);
                     for pte in &mut table[(part.first - whole.first) as usize..=(part.last - whole.first) as usize] {
-                        if let Pte::Present { pfn, .. } = std::mem::replace(pte, Pte::None) {
+                        if let Pte::Present { pfn, .. } | Pte::Device { pfn, .. } = std::mem::replace(pte, Pte::None) {
                             gather.push(pfn, 1);
                         }
                     }
@@ -212,6 +220,24 @@ impl PageTable {
                 }
             }
         }
+    }
+
+    /// The leaves inside `pages` that are not empty, in address order: first page, entry, pages. One of a block is
+    /// listed whole, also when `pages` cuts it.
+    pub(crate) fn leaves(&self, pages: Pages) -> Vec<(u64, Pte, u64)> {
+        let mut found = Vec::new();
+        for (&block, content) in self.blocks.range(pages.first / BLOCK_PAGES..=pages.last / BLOCK_PAGES) {
+            let whole = block_of(block * BLOCK_PAGES);
+            match content {
+                Block::Leaf(pte) => found.push((whole.first, *pte, BLOCK_PAGES)),
+                Block::Table(table) => {
+                    let part = pages.clip(&whole);
+                    let each = (part.first..=part.last).map(|page| (page, table[(page - whole.first) as usize], 1));
+                    found.extend(each.filter(|(_, pte, _)| *pte != Pte::None));
+                }
+            }
+        }
+        found
     }
 
     /// The first page of `pages` that lies below a populated 1 GiB entry.

@@ -21,6 +21,14 @@ impl<L: Lab> AddressSpace<L> {
         }
     }
 
+    /// Frame and right of `page` when it is in device memory: (frame, whether the entry is writable).
+    pub fn peek_device(&self, page: u64) -> Option<(u64, bool)> {
+        match self.peek_pte(page).pte {
+            Pte::Device { pfn, write } => Some((pfn, write)),
+            _ => None,
+        }
+    }
+
     /// All leaves that are not empty, one item per page, in address order.
     pub fn peek_ptes(&self) -> Vec<(u64, Entry)> {
         self.inner.table.borrow().entries().collect()
@@ -42,7 +50,7 @@ impl<L: Lab> AddressSpace<L> {
         self.peek_vma(addr)?;
         match self.peek_pte(addr / PAGE_SIZE).pte {
             Pte::None => Some(0),
-            Pte::Present { pfn, .. } => Some(self.inner.memory.peek(pfn, addr)),
+            Pte::Present { pfn, .. } | Pte::Device { pfn, .. } => Some(self.inner.memory.peek(pfn, addr)),
             Pte::Migration { .. } => None,
         }
     }

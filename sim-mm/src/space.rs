@@ -16,6 +16,7 @@
 //! (indexed by page): walks read it, changes write it, one operation for all pages that change together.
 //! What stands between two scheduling points happens at once; no `RefCell` borrow may live across one.
 
+use crate::device::{AsyncPutFn, DeviceFaultFn};
 use crate::interval::{InvalidateFn, ReturnedFn, Subscriptions, event};
 use crate::memory::Memory;
 use crate::pagetable::{Gather, PageTable, Prot, block_of};
@@ -77,6 +78,10 @@ pub(crate) struct Inner<L: Lab> {
     pub(crate) freed_at: Cell<Option<Stamp>>,
     /// MMF_UNSTABLE: the OOM reaper was here, anonymous memory must not be faulted in any more.
     pub(crate) unstable: Cell<bool>,
+    /// `migrate_to_ram` of the pagemaps, for faults in this address space.
+    pub(crate) device_fault: RefCell<Option<DeviceFaultFn<L>>>,
+    /// `schedule_work(&mm->async_put_work)`.
+    pub(crate) async_put: RefCell<Option<AsyncPutFn>>,
 }
 
 impl<L: Lab> Clone for AddressSpace<L> {
@@ -106,6 +111,8 @@ pub struct Sigsegv {
     pub addr: u64,
     /// Whether it was a store.
     pub write: bool,
+    /// Whether it is SIGBUS: the page is in device memory and cannot be brought back.
+    pub bus: bool,
 }
 
 impl<L: Lab> AddressSpace<L> {
@@ -115,7 +122,7 @@ impl<L: Lab> AddressSpace<L> {
     /// # Errors
     /// `ENOMEM` from the locks.
     pub fn new(memory: &Memory<L>, id: u32, options: Options) -> Result<Self, Errno> {
-        Ok(AddressSpace {
+        let space = AddressSpace {
             inner: Rc::new(Inner {
                 id,
                 options,
@@ -134,8 +141,12 @@ impl<L: Lab> AddressSpace<L> {
                 counts: Cell::new((1, 1)),
                 freed_at: Cell::new(None),
                 unstable: Cell::new(false),
+                device_fault: RefCell::default(),
+                async_put: RefCell::default(),
             }),
-        })
+        };
+        memory.register(id, &space.inner);
+        Ok(space)
     }
 
     /// The id given at creation.
@@ -160,10 +171,13 @@ impl<L: Lab> AddressSpace<L> {
         self.inner.notifiers.on_callback_returned(call);
     }
 
-    /// Drops dispatcher and observer, which usually own handles of this address space: a world that is taken down calls
+    /// Drops dispatcher and observer and all other hooks, those of the [`Memory`] too, which usually own handles of this address space: a world that is taken down calls
     /// this to let the memory go.
     pub fn clear_hooks(&self) {
         self.inner.notifiers.clear_hooks();
+        // Dropped after the borrows: a hook may own the last handle of something large.
+        let _old = (self.inner.device_fault.take(), self.inner.async_put.take());
+        self.inner.memory.clear_hooks();
     }
 
     /// The struct must not be freed.

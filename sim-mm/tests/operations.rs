@@ -71,7 +71,7 @@ fn munmap_erases_the_vma_then_tells_then_zaps_then_frees() {
     assert!(!world.memory.is_live(pfn));
     let left: Vec<Bytes> = world.mm.peek_vmas().iter().map(|vma| vma.bytes).collect();
     assert_eq!(left, [pages(0, 1), pages(2, 4)]);
-    assert_eq!(world.mm.load(BASE + PAGE), Err(Sigsegv { addr: BASE + PAGE, write: false }));
+    assert_eq!(world.mm.load(BASE + PAGE), Err(Sigsegv { addr: BASE + PAGE, write: false, bus: false }));
 }
 
 #[test]

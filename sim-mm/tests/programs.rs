@@ -2,8 +2,9 @@
 
 mod common;
 
+use common::device::{GPU, OWNER, SYSTEM, evict, to_device, with_gpus};
 use common::{BASE, RO, RW, World, world};
-use model::platform::{HmmPfn, HmmRange, HmmRequest, Mm, Owner, VmaFlags};
+use model::platform::{HmmPfn, HmmRange, HmmRequest, MigrateSelect, Mm, Owner, VmaFlags};
 use model::units::{Bytes, PAGE_SIZE};
 use proptest::prelude::*;
 use sim_mm::{AddressSpace, BLOCK_PAGES, Options, Prot, is_zero_pfn};
@@ -27,7 +28,11 @@ enum Op {
     NumaScan(Bytes),
     Store(u64, u64),
     Load(u64),
-    Mirror(Bytes, HmmRequest),
+    Mirror(Bytes, HmmRequest, Owner),
+    /// To the GPU's memory, huge pages as one or page by page.
+    ToDevice(Bytes, bool),
+    /// The first so many pages of the GPU's memory are emptied.
+    Evict(u64),
 }
 
 fn range() -> impl Strategy<Value = Bytes> {
@@ -39,6 +44,7 @@ fn range() -> impl Strategy<Value = Bytes> {
 fn op() -> impl Strategy<Value = Op> {
     let spot = || prop::sample::select(&SPOTS).prop_map(|page| BASE + page * PAGE_SIZE + 8 * (page % 512));
     let request = prop::sample::select(&[HmmRequest::Snapshot, HmmRequest::Read, HmmRequest::Write]);
+    let owner = prop::sample::select(&[Owner::NONE, OWNER]);
     let flags = prop::sample::select(&[RW, RW, RO]);
     prop_oneof![
         3 => (range(), flags).prop_map(|(bytes, flags)| Op::Mmap(bytes, flags)),
@@ -50,7 +56,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => range().prop_map(Op::NumaScan),
         5 => (spot(), 1..100u64).prop_map(|(addr, value)| Op::Store(addr, value)),
         3 => spot().prop_map(Op::Load),
-        3 => (range(), request).prop_map(|(bytes, request)| Op::Mirror(bytes, request)),
+        3 => (range(), request, owner).prop_map(|(bytes, request, owner)| Op::Mirror(bytes, request, owner)),
+        2 => (range(), any::<bool>()).prop_map(|(bytes, compound)| Op::ToDevice(bytes, compound)),
+        1 => prop::sample::select(&EDGES[1..]).prop_map(Op::Evict),
     ]
 }
 
@@ -93,8 +101,8 @@ fn naive(map: &mut Map, op: Op) -> bool {
             page.words.insert(addr % PAGE_SIZE, value);
         }
         Op::Load(addr) => return map.get(&(addr / PAGE_SIZE)).is_some_and(|page| page.read || page.write),
-        Op::Populate(_) | Op::Migrate(_) | Op::NumaScan(_) => {}
-        Op::Mirror(bytes, request) => {
+        Op::Populate(_) | Op::Migrate(_) | Op::NumaScan(_) | Op::ToDevice(..) | Op::Evict(_) => {}
+        Op::Mirror(bytes, request, _) => {
             let ok = |page: u64| map.get(&page).is_some_and(|p| p.read && (p.write || request != HmmRequest::Write));
             return request == HmmRequest::Snapshot || pages_of(bytes).all(ok);
         }
@@ -105,7 +113,7 @@ fn naive(map: &mut Map, op: Op) -> bool {
 /// A device that maps what hmm said and forgets what events say: (frame, writable) by page.
 type Mirror = Rc<RefCell<BTreeMap<u64, (u64, bool)>>>;
 
-fn mirror(world: &World, device: &Mirror, bytes: Bytes, request: HmmRequest) -> bool {
+fn mirror(world: &World, device: &Mirror, bytes: Bytes, request: HmmRequest, owner: Owner) -> bool {
     let sub = world.sub(0);
     for _ in 0..1000 {
         let seq = world.mm.read_begin(sub);
@@ -113,7 +121,7 @@ fn mirror(world: &World, device: &Mirror, bytes: Bytes, request: HmmRequest) -> 
         let held = world.mm.mmap_read_lock();
         match world.mm.hmm_range_fault(
             &held,
-            &HmmRange { notifier: sub, notifier_seq: seq, start: bytes.start, request, owner: Owner::NONE },
+            &HmmRange { notifier: sub, notifier_seq: seq, start: bytes.start, request, owner },
             &mut pfns,
         ) {
             Err(model::Errno::EBUSY) => continue,
@@ -122,11 +130,15 @@ fn mirror(world: &World, device: &Mirror, bytes: Bytes, request: HmmRequest) -> 
         }
         assert!(!world.mm.read_retry(sub, seq));
         for (page, pfn) in pages_of(bytes).zip(pfns) {
-            let cpu = world.mm.peek_mapped(page).filter(|_| !pfn.error);
+            let its = world.mm.peek_device(page).filter(|_| owner == OWNER);
+            let cpu = its.or(world.mm.peek_mapped(page)).filter(|_| !pfn.error);
             assert_eq!(cpu, pfn.valid.then_some((pfn.pfn, pfn.write)), "page {page:#x}");
             assert!(!pfn.valid || pfn.order == world.mm.peek_pte(page).order);
             assert!(request == HmmRequest::Snapshot || pfn.valid, "page {page:#x} was asked for");
-            assert!(request != HmmRequest::Write || pfn.write, "page {page:#x} was asked for writable");
+            assert!(
+                request != HmmRequest::Write || pfn.write || its.is_some(),
+                "page {page:#x} was asked for writable"
+            );
             if pfn.valid {
                 device.borrow_mut().insert(page, (pfn.pfn, pfn.write));
             }
@@ -148,7 +160,27 @@ fn real(world: &World, device: &Mirror, op: Op) -> bool {
         Op::NumaScan(bytes) => mm.numa_scan(bytes).is_ok(),
         Op::Store(addr, value) => mm.store(addr, value).is_ok(),
         Op::Load(addr) => mm.load(addr).is_ok_and(|value| Some(value) == mm.peek_word(addr)),
-        Op::Mirror(bytes, request) => mirror(world, device, bytes, request),
+        Op::Mirror(bytes, request, owner) => mirror(world, device, bytes, request, owner),
+        Op::ToDevice(bytes, compound) => {
+            let select = MigrateSelect { compound, ..SYSTEM };
+            for vma in mm.peek_vmas() {
+                let part = vma.bytes.clip(&bytes);
+                // What is in use elsewhere is not collected, and nothing is: all that can be moved is.
+                if !part.is_empty() {
+                    let (collected, moved) = to_device(mm, part, GPU, select).expect("inside one VMA");
+                    assert_eq!(collected, moved);
+                }
+            }
+            true
+        }
+        Op::Evict(pages) => {
+            let there = mm
+                .peek_ptes()
+                .into_iter()
+                .filter(|(page, _)| mm.peek_device(*page).is_some_and(|(pfn, _)| pfn < sim_mm::device_pfn(GPU, pages)));
+            let there = there.count() as u64;
+            evict(mm, pages) == there
+        }
     }
 }
 
@@ -169,10 +201,11 @@ fn check(world: &World, map: &Map, device: &Mirror) {
     // Entries: inside VMAs, with no more rights; every frame live and mapped once; no frame without an entry.
     let mut frames = BTreeSet::new();
     for (page, entry) in mm.peek_ptes() {
-        let sim_mm::Pte::Present { pfn, prot } = entry.pte else {
-            panic!("page {page:#x}: {entry:?} at rest");
+        let (pfn, write) = match entry.pte {
+            sim_mm::Pte::Present { pfn, prot } => (pfn, prot == Prot::Write),
+            sim_mm::Pte::Device { pfn, write } => (pfn, write),
+            _ => panic!("page {page:#x}: {entry:?} at rest"),
         };
-        let write = prot == Prot::Write;
         assert!(!write || map[&page].write, "page {page:#x} is writable");
         if !is_zero_pfn(pfn) {
             assert!(frames.insert(pfn), "pfn {pfn:#x} is mapped twice");
@@ -185,7 +218,7 @@ fn check(world: &World, map: &Map, device: &Mirror) {
     assert_eq!(world.memory.live_frames(), frames.len() as u64);
     // The device: nothing changed under it without an event.
     for (page, (pfn, write)) in &*device.borrow() {
-        let cpu = mm.peek_mapped(*page);
+        let cpu = mm.peek_device(*page).or(mm.peek_mapped(*page));
         let holds = cpu.is_some_and(|(cpu_pfn, cpu_write)| cpu_pfn == *pfn && cpu_write >= *write);
         assert!(holds, "page {page:#x}: the device has {pfn:#x} (write {write}), the CPU {cpu:x?}");
     }
@@ -200,6 +233,7 @@ proptest! {
         program in prop::collection::vec(op(), 1..30),
     ) {
         let world = world(Options { thp, ..Options::default() });
+        let gpus = with_gpus(&world);
         let sub = world.listen(0, Bytes::new(0, 1 << 46));
         let device = Mirror::default();
         let forget = device.clone();
@@ -215,6 +249,7 @@ proptest! {
         }
         world.mm.exit();
         prop_assert_eq!(world.memory.live_frames(), 0);
+        prop_assert!(gpus.freed.borrow().iter().all(|&(gpu, _)| gpu == GPU));
         prop_assert!(device.borrow().is_empty());
         world.mm.interval_remove(sub);
         prop_assert!(world.mm.freed_at().is_some());

@@ -49,7 +49,7 @@ pub struct MigratePfn {
 /// Which source pages migrate_vma collects (`enum migrate_vma_direction`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct MigrateSelect {
-    /// MIGRATE_VMA_SELECT_SYSTEM; also holes and zero pages.
+    /// MIGRATE_VMA_SELECT_SYSTEM; also zero pages. (Holes of anonymous memory are collected whatever is selected.)
     pub system: bool,
     /// MIGRATE_VMA_SELECT_DEVICE_PRIVATE, of the args' owner only.
     pub device_private: bool,

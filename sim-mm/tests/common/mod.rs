@@ -1,6 +1,8 @@
 //! An address space with a driver that writes down what it is told.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
+pub mod device;
+
 use interleave::lab::{Invariant, Lab, Violation};
 use interleave::{Config, End, Execution, Launch, Outcome, Program, Sim, explore};
 use model::platform::{ClientId, EventKind, Mm, MmuEvent, NotifierEntry, VmaFlags};
@@ -29,6 +31,7 @@ pub struct Call {
     pub kind: EventKind,
     pub bytes: Bytes,
     pub blockable: bool,
+    pub owner: u64,
     pub seq: u64,
 }
 
@@ -62,7 +65,8 @@ impl World {
     fn called(&self, entry: NotifierEntry, event: &MmuEvent, seq: u64) -> bool {
         let sub = self.sub(entry.cookie);
         self.mm.interval_set_seq(sub, seq);
-        let call = Call { cookie: entry.cookie, kind: event.kind, bytes: event.bytes, blockable: event.blockable, seq };
+        let MmuEvent { kind, bytes, blockable, owner } = *event;
+        let call = Call { cookie: entry.cookie, kind, bytes, blockable, owner, seq };
         self.calls.borrow_mut().push(call);
         let inside = self.inside.borrow_mut().take();
         let answer = inside.as_ref().is_none_or(|inside| inside(&call));
@@ -127,6 +131,7 @@ impl Execution for Playing {
         for (page, entry) in world.mm.peek_ptes() {
             match entry.pte {
                 Pte::Present { pfn, .. } if is_zero_pfn(pfn) || frames.insert(pfn) => {}
+                Pte::Device { pfn, .. } if frames.insert(pfn) => {}
                 other => must(false, &format!("page {page:#x} is {other:x?} at rest")),
             }
             must(world.mm.peek_vma(page * PAGE_SIZE).is_some(), &format!("page {page:#x} is mapped, but in no VMA"));
