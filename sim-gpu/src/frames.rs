@@ -1,7 +1,7 @@
 //! Physical memory as the bus sees it. The one place that calls [`Memory`].
 
 use interleave::lab::{Lab, Stamp};
-use sim_mm::Memory;
+use sim_mm::{Memory, Word};
 
 /// The frames behind the IOMMU.
 pub(crate) struct Frames<L: Lab>(Memory<L>);
@@ -40,6 +40,18 @@ impl<L: Lab> Frames<L> {
     /// Takes the registration back. No scheduling point.
     pub(crate) fn dma_unmap(&self, pfn: u64, order: u8) {
         self.0.dma_unmap(pfn, order);
+    }
+
+    /// Reads `count` frames from `from` for a copy; a scheduling point.
+    #[track_caller]
+    pub(crate) fn copy_out(&self, from: u64, count: u64) -> Vec<Word> {
+        self.0.copy_out(from, count)
+    }
+
+    /// Writes what [`Frames::copy_out`] read to `count` frames from `to`; a scheduling point.
+    #[track_caller]
+    pub(crate) fn copy_in(&self, to: u64, count: u64, words: &[Word]) {
+        self.0.copy_in(to, count, words);
     }
 
     /// The word at byte `offset` of the frame; a scheduling point.

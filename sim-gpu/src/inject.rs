@@ -14,6 +14,10 @@ pub enum Point {
     TableAlloc,
     /// `dma_map_page`.
     DmaMap,
+    /// A buffer object in VRAM (`ENOMEM` in the kernel).
+    VramAlloc,
+    /// Queueing a job on the copy engine.
+    Copy,
     /// The hardware scheduler unmaps the queues (the outermost quiesce). EIO means a hang: the driver counts the
     /// queues as stopped, and so do we. Any other error leaves them running.
     UnmapQueues,

@@ -4,7 +4,7 @@
 //! partial-order reduction does not know that its answer depends on anything: a check in the middle of an execution
 //! that must not be missed begins with [`GpuVm::observe`].
 
-use crate::iommu::{Mapping, Target};
+use crate::iommu::{Mapping, Space, Target};
 use crate::page_table::{Leaf, Pte};
 use crate::tlb::Cached;
 use crate::vm::GpuVm;
@@ -101,7 +101,7 @@ impl<L: Lab> GpuVm<L> {
     }
     /// Where a bus address leads, revoked mappings included.
     pub fn dma_target(&self, addr: u64) -> Option<Target> {
-        self.0.iommu.target(addr)
+        self.0.iommu.target(Space::Bus, addr)
     }
 
     /// What an access to `page` reaches through the page table. None: it faults, or the entry names an address that
@@ -115,7 +115,7 @@ impl<L: Lab> GpuVm<L> {
     }
 
     fn reach(&self, page: u64, via: Via, pte: Pte) -> Option<Reach> {
-        let target = if pte.is_valid() { self.dma_target(pte.addr) } else { None }?;
+        let target = if pte.is_valid() { self.0.iommu.target(pte.space(), pte.addr) } else { None }?;
         let Target { pfn, generation, unmapped_at, .. } = target;
         let frame_alive = self.0.iommu.frames().alive(pfn, generation);
         Some(Reach { page, via, pte, pfn, generation, live: unmapped_at.is_none(), frame_alive, unmapped_at })

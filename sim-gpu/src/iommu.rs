@@ -18,6 +18,7 @@
 
 use crate::frames::Frames;
 use crate::sparse::Sparse;
+use crate::vram::{MOST_PAGES, OFFSET_BITS};
 use interleave::lab::{Invariant, Lab, Span, Stamp, Violation, Visible};
 use model::platform::{DmaAddr, DmaDirection};
 use model::units::PAGE_SHIFT;
@@ -79,6 +80,15 @@ pub struct Target {
     pub unmapped_at: Option<Stamp>,
 }
 
+/// What an address is an address in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Space {
+    /// The bus, behind the IOMMU.
+    Bus,
+    /// The GPU's own memory and its peers'. See [`vram`](crate::vram).
+    Vram,
+}
+
 #[derive(Default)]
 struct Domain {
     /// In the order in which they were made; revoked ones stay.
@@ -102,6 +112,15 @@ impl Domain {
         let window = *self.windows.entry((pfn >> WINDOW_SHIFT, times)).or_insert(next);
         let page = window << WINDOW_SHIFT | pfn & (WINDOW_PAGES - 1);
         DmaAddr(u64::from(number) << DOMAIN_SHIFT | page << PAGE_SHIFT)
+    }
+
+    /// A fresh address for `1 << order` frames of a memory; `high` says which.
+    fn allocate_device(&mut self, pfn: u64, order: u8, high: u64) -> DmaAddr {
+        let frames = pfn..pfn + (1 << order);
+        let before = frames.clone().map(|frame| self.times.get(frame)).max().unwrap_or(0);
+        frames.for_each(|frame| *self.times.entry(frame) = before + 1);
+        let tag = u64::from(before) << OFFSET_BITS;
+        DmaAddr(high | tag | (pfn & (MOST_PAGES - 1)) << PAGE_SHIFT)
     }
 
     fn record(&mut self, mapping: Mapping) {
@@ -128,6 +147,8 @@ pub struct Iommu<L: Lab> {
     frames: Frames<L>,
     bus: L::Visible,
     domain: RefCell<Domain>,
+    /// How the GPU reaches memories of GPUs: no IOMMU in between, but the same book.
+    vram: RefCell<Domain>,
     /// The unmaps that the last scheduling point of [`Iommu::announce`] spoke for, and which event that was.
     announced: Cell<Option<(Stamp, Span)>>,
 }
@@ -142,6 +163,7 @@ impl<L: Lab> Iommu<L> {
             frames,
             bus: L::Visible::new("dma mappings"),
             domain: RefCell::default(),
+            vram: RefCell::default(),
             announced: Cell::new(None),
         }
     }
@@ -156,24 +178,59 @@ impl<L: Lab> Iommu<L> {
         self.frames.dma_map(pfn, order);
         let mut domain = self.domain.borrow_mut();
         let addr = domain.allocate(self.number, pfn, order);
+        self.enter(&mut domain, addr, pfn, order, direction);
+        addr
+    }
+
+    /// Enters how the GPU reaches `1 << order` frames of a GPU's memory from `pfn`; `high` says whose. The frames do not
+    /// know of it: one that is freed meanwhile is told from the mapping's first use.
+    pub(crate) fn map_device(&self, pfn: u64, order: u8, high: u64) -> DmaAddr {
+        let mut domain = self.vram.borrow_mut();
+        let addr = domain.allocate_device(pfn, order, high);
+        self.enter(&mut domain, addr, pfn, order, DmaDirection::Bidirectional);
+        addr
+    }
+
+    fn enter(&self, domain: &mut Domain, addr: DmaAddr, pfn: u64, order: u8, direction: DmaDirection) {
         let generation = self.frames.generation(pfn);
         let other_generations = (pfn + 1..pfn + (1 << order)).map(|frame| self.frames.generation(frame)).collect();
         let (mapped_at, unmapped_at) = (L::stamp(), None);
         domain.record(Mapping { addr, pfn, order, direction, mapped_at, unmapped_at, generation, other_generations });
-        addr
     }
 
     /// Revokes the mapping that starts at `addr`. A second time, or an address that was never given out, is a violation
     /// of I5; another order or direction than at `map` is a kernel warning, as CONFIG_DMA_API_DEBUG has it.
     #[track_caller]
     pub(crate) fn unmap(&self, addr: DmaAddr, order: u8, direction: DmaDirection) {
+        let (pfn, order) = self.revoke(Space::Bus, addr, order, direction);
+        self.frames.dma_unmap(pfn, order);
+    }
+
+    /// Revokes what [`Iommu::map_device`] entered; the same rules.
+    #[track_caller]
+    pub(crate) fn unmap_device(&self, addr: DmaAddr, order: u8) {
+        self.revoke(Space::Vram, addr, order, DmaDirection::Bidirectional);
+    }
+
+    /// The book of a space.
+    fn book(&self, space: Space) -> &RefCell<Domain> {
+        match space {
+            Space::Bus => &self.domain,
+            Space::Vram => &self.vram,
+        }
+    }
+
+    /// Revokes a mapping; its first frame and order.
+    #[track_caller]
+    fn revoke(&self, space: Space, addr: DmaAddr, order: u8, direction: DmaDirection) -> (u64, u8) {
+        let book = self.book(space);
         let page = addr.0 >> PAGE_SHIFT;
         let known = |domain: &Domain| {
             let index = domain.starting_at(page)?;
             let Mapping { pfn, order, direction, .. } = domain.mappings[index];
             Some((index, pfn, order, direction))
         };
-        let Some((index, pfn, mapped_order, mapped_direction)) = known(&self.domain.borrow()) else {
+        let Some((index, pfn, mapped_order, mapped_direction)) = known(&book.borrow()) else {
             let what = format!("DMA unmap of bus address {:#x}, where no mapping starts", addr.0);
             L::fail(Violation::new(Invariant::I5, what, None))
         };
@@ -183,19 +240,19 @@ impl<L: Lab> Iommu<L> {
                  but it is mapped as order {mapped_order} {mapped_direction:?}"
             ));
         }
-        self.announce(page, Span::new(pfn, pfn + (1 << mapped_order) - 1));
-        let earlier = self.domain.borrow_mut().mappings[index].unmapped_at.replace(L::stamp());
+        self.announce(space, page, Span::new(pfn, pfn + (1 << mapped_order) - 1));
+        let earlier = book.borrow_mut().mappings[index].unmapped_at.replace(L::stamp());
         if earlier.is_some() {
             let what = format!("DMA unmap of frame {pfn:#x}, whose mapping at bus {:#x} is revoked already", addr.0);
             L::fail(Violation::new(Invariant::I5, what, earlier));
         }
-        self.frames.dma_unmap(pfn, mapped_order);
+        (pfn, mapped_order)
     }
 
     /// One scheduling point for a whole run of unmaps: the first says what it and its neighbours on the bus lead to, and
     /// those of the neighbours that follow in the same step, nothing having happened in between, need none of their own.
     #[track_caller]
-    fn announce(&self, page: u64, mine: Span) {
+    fn announce(&self, space: Space, page: u64, mine: Span) {
         let covered = self
             .announced
             .get()
@@ -205,7 +262,7 @@ impl<L: Lab> Iommu<L> {
         }
         let mut span = mine;
         {
-            let domain = self.domain.borrow();
+            let domain = self.book(space).borrow();
             let mut next = page;
             while let Some(index) = domain.starting_at(next) {
                 let mapping = &domain.mappings[index];
@@ -215,24 +272,26 @@ impl<L: Lab> Iommu<L> {
                 (span.last, next) = (mapping.pfn + mapping.pages() - 1, next + mapping.pages());
             }
         }
-        self.frames.announce_dma_unmap(span.first, span.last);
+        if space == Space::Bus {
+            self.frames.announce_dma_unmap(span.first, span.last);
+        }
         self.bus.write(span);
         self.announced.set(Some((L::stamp(), span)));
     }
 
-    /// An access arrives at bus address `addr`: where it leads, at that moment. None: nowhere. A scheduling point when
-    /// it leads somewhere.
+    /// An access arrives at `addr`: where it leads, at that moment. None: nowhere. A scheduling point when it leads
+    /// somewhere.
     #[track_caller]
-    pub(crate) fn arrive(&self, addr: u64) -> Option<Target> {
-        let pfn = self.target(addr)?.pfn;
+    pub(crate) fn arrive(&self, space: Space, addr: u64) -> Option<Target> {
+        let pfn = self.target(space, addr)?.pfn;
         self.bus.read(Span::one(pfn));
-        self.target(addr)
+        self.target(space, addr)
     }
 
-    /// Where the byte at bus address `addr` leads, revoked mappings included. No scheduling point.
-    pub fn target(&self, addr: u64) -> Option<Target> {
+    /// Where the byte at `addr` leads, revoked mappings included. No scheduling point.
+    pub fn target(&self, space: Space, addr: u64) -> Option<Target> {
         let page = addr >> PAGE_SHIFT;
-        let domain = self.domain.borrow();
+        let domain = self.book(space).borrow();
         let mapping = &domain.mappings[domain.at(page)?];
         let index = page - (mapping.addr.0 >> PAGE_SHIFT);
         let generation = mapping.generation(index)?;
@@ -283,6 +342,16 @@ mod tests {
         assert_ne!(b, a + PAGE);
         let [b, c] = [0x200, 0x201].map(|pfn| domain.allocate(0, pfn, 0).0);
         assert_ne!(c, b + PAGE, "they have been mapped once and twice before");
+    }
+
+    #[test]
+    fn an_address_in_vram_is_the_offset_and_how_often_the_frame_was_mapped_before() {
+        let mut domain = Domain::default();
+        let first = (1 << 40) + (3 << 28);
+        assert_eq!(domain.allocate_device(first + 2, 0, 0), DmaAddr(2 * PAGE));
+        assert_eq!(domain.allocate_device(first + 3, 0, 0), DmaAddr(3 * PAGE));
+        assert_eq!(domain.allocate_device(first + 2, 1, 0), DmaAddr((1 << OFFSET_BITS) + 2 * PAGE));
+        assert_eq!(domain.allocate_device(first + 3, 0, 0), DmaAddr((2 << OFFSET_BITS) + 3 * PAGE));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! `kfd_process_restore_queues` (spec amdgpu-svm, appendix B). The calls nest per device and **the caller balances**.
 
 use crate::queues::Queues;
+use crate::vram::VramConfig;
 use interleave::lab::Lab;
 use model::Errno;
 use model::note;
@@ -24,6 +25,8 @@ struct Process<L: Lab> {
     /// In the order in which they were added: `p->pdds`.
     devices: RefCell<Vec<Rc<Queues<L>>>>,
     resumed: OnceCell<Resumed>,
+    /// The memories of the devices. Constant once the actors start.
+    memories: RefCell<Vec<VramConfig>>,
 }
 
 /// A KFD process. A cheap handle; cloning copies the pointer.
@@ -43,12 +46,28 @@ impl<L: Lab> Kfd<L> {
             is_ours: Box::new(move |mm| mm.downcast_ref::<M>().is_some_and(&is_ours)),
             devices: RefCell::default(),
             resumed: OnceCell::new(),
+            memories: RefCell::default(),
         }))
     }
 
     /// Adds a device of the process; before the actors start.
     pub(crate) fn add_device(&self, queues: Rc<Queues<L>>) {
         self.0.devices.borrow_mut().push(queues);
+    }
+
+    /// Adds a device's memory; before the actors start.
+    ///
+    /// # Panics
+    /// When there is one of that number.
+    pub(crate) fn add_memory(&self, memory: VramConfig) {
+        let mut memories = self.0.memories.borrow_mut();
+        assert!(memories.iter().all(|other| other.pagemap != memory.pagemap), "two memories are {:?}", memory.pagemap);
+        memories.push(memory);
+    }
+
+    /// Whose memory the frame is in.
+    pub(crate) fn memory_of(&self, pfn: u64) -> Option<VramConfig> {
+        self.0.memories.borrow().iter().find(|memory| memory.holds(pfn)).copied()
     }
 
     /// Whom to call in the step in which the queues of a GPU run again, with the GPU's name: the moment at which

@@ -10,8 +10,12 @@
 //! - An **unlocked** update never allocates. Where there is a table it writes that table's entries, linked or not.
 //!   Where there is none, clearing clears the PDE0, that is a huge leaf **whole**; writing is ENOENT.
 //!
+//! An entry may also be the no-retry combination: no translation, but one that ends retry faults.
+//!
 //! Writers are ordered by the VM's eviction lock (updates) and the root reservation (locked updates, `update_pdes`).
 
+use crate::iommu::Space;
+use crate::vram::PEER;
 use interleave::lab::{Lab, Span, Visible};
 use model::Errno;
 use model::platform::{Kernel, PteFlags, PteUpdate};
@@ -42,6 +46,15 @@ impl Pte {
     pub const fn is_valid(&self) -> bool {
         self.flags.has(PteFlags::VALID)
     }
+    /// Whether it ends retry faults: an access that finds it gets a real fault.
+    pub const fn is_no_retry(&self) -> bool {
+        !self.is_valid() && self.flags.has(PteFlags::NORETRY)
+    }
+    /// What its address is an address in.
+    pub const fn space(&self) -> Space {
+        let on_the_bus = self.flags.has(PteFlags::SYSTEM) && self.addr & PEER == 0;
+        if on_the_bus { Space::Bus } else { Space::Vram }
+    }
     /// The entry `pages` further on in the same contiguous mapping.
     pub(crate) const fn plus(self, pages: u64) -> Pte {
         if self.is_valid() { Pte { addr: self.addr + (pages << PAGE_SHIFT), ..self } } else { self }
@@ -54,7 +67,11 @@ impl Pte {
 
 impl fmt::Debug for Pte {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_valid() { write!(f, "{:#x} {:?}", self.addr, self.flags) } else { f.write_str("none") }
+        if self.is_valid() {
+            write!(f, "{:#x} {:?}", self.addr, self.flags)
+        } else {
+            f.write_str(if self.is_no_retry() { "no-retry" } else { "none" })
+        }
     }
 }
 
@@ -187,6 +204,7 @@ impl<L: Lab> PageTable<L> {
         self.seen.write(Span::new(affected.first, affected.last));
         let base = match update.addr {
             Some(addr) if update.flags.has(PteFlags::VALID) => Pte { flags: update.flags, addr: addr.0 },
+            _ if update.flags.has(PteFlags::NORETRY) => Pte { flags: update.flags, addr: 0 },
             _ => Pte::NONE,
         };
         let mut blocks = self.blocks.borrow_mut();
@@ -210,19 +228,23 @@ impl<L: Lab> PageTable<L> {
         Ok(())
     }
 
-    /// The hull of the blocks whose table the hardware does not see yet; empty when there is none.
-    pub(crate) fn unlinked(&self) -> Pages {
+    /// The blocks whose table the hardware does not see yet.
+    pub(crate) fn unlinked(&self) -> Vec<u64> {
         let blocks = self.blocks.borrow();
-        blocks
-            .iter()
-            .filter(|(_, block)| block.table.as_ref().is_some_and(|table| !table.linked))
-            .fold(Pages::EMPTY, |all, (number, _)| all.hull(&pages_of(*number)))
+        let late = |(_, block): &(_, &Block<L>)| block.table.as_ref().is_some_and(|table| !table.linked);
+        blocks.iter().filter(late).map(|(number, _)| *number).collect()
     }
 
-    /// Points the PDE0s of unlinked tables at them. The caller made it visible. Needs the root reserved.
-    pub(crate) fn link(&self) {
-        for block in self.blocks.borrow_mut().values_mut() {
-            if let Some(table) = &mut block.table
+    /// The pages of `blocks`, and what lies between.
+    pub(crate) fn hull(blocks: &[u64]) -> Pages {
+        blocks.iter().fold(Pages::EMPTY, |all, number| all.hull(&pages_of(*number)))
+    }
+
+    /// Points the PDE0s of `blocks` at their tables, where there are some. The caller made it visible.
+    pub(crate) fn link(&self, blocks: &[u64]) {
+        for (number, block) in self.blocks.borrow_mut().iter_mut() {
+            if blocks.contains(number)
+                && let Some(table) = &mut block.table
                 && !table.linked
             {
                 table.linked = true;
@@ -270,6 +292,7 @@ mod tests {
         assert_eq!(affected(false, 0x210, 0x210), Pages::new(0x210, 0x210), "a locked update goes to a table");
         table.add_table(1, PageTable::<Sim>::alloc_table().unwrap());
         assert_eq!(affected(true, 0x210, 0x210), Pages::new(0x210, 0x210), "and an unlocked one where there is one");
-        assert_eq!(table.unlinked(), Pages::new(0x200, 0x3ff));
+        assert_eq!(table.unlinked(), [1]);
+        assert_eq!(PageTable::<Sim>::hull(&[1, 3]), Pages::new(0x200, 0x7ff));
     }
 }

@@ -47,6 +47,12 @@ impl Tlb {
         }
     }
 
+    /// Drops what is cached for `page`, a huge entry whole.
+    pub fn forget(&mut self, page: u64) {
+        self.small.remove(&page);
+        self.huge.remove(&(page >> BLOCK_SHIFT));
+    }
+
     /// Drops everything; returns how many entries there were.
     pub fn flush(&mut self) -> usize {
         let dropped = self.small.len() + self.huge.len();
@@ -85,6 +91,15 @@ mod tests {
         let mut tlb = Tlb::default();
         tlb.fill(7, Leaf { pte: Pte::NONE, huge: false }, Stamp(1));
         assert!(tlb.lookup(7).is_none());
+    }
+
+    #[test]
+    fn forgetting_a_page_drops_the_huge_entry_that_serves_it() {
+        let mut tlb = Tlb::default();
+        tlb.fill(0x207, leaf(0x4000_7000, true), Stamp(3));
+        tlb.fill(0x400, leaf(0x1000, false), Stamp(4));
+        tlb.forget(0x3ff);
+        assert!(tlb.lookup(0x207).is_none() && tlb.lookup(0x400).is_some());
     }
 
     #[test]

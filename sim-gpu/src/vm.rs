@@ -2,8 +2,12 @@
 //!
 //! Answers to `amdgpu_vm.c` (spec amdgpu-svm, appendix B). Differences that are meant:
 //!
-//! - Update jobs are done when `update_range` returns: fences are born signalled and `wait_fence` does not wait. So no
-//!   unlocked update is ever outstanding for a locked one to attach.
+//! - Unless [`GpuConfig::sdma_updates`] says otherwise, update jobs are done when `update_range` returns: fences are born
+//!   signalled and `wait_fence` does not wait. So no unlocked update is ever outstanding for a locked one to attach.
+//! - If it does, updates and PDE writes are jobs of the [copy engine](crate::sdma), done in the order in which they were
+//!   queued, some time later; the flush an update asks for is due from then on, as the kernel's fence callback has it.
+//!   Who forgets to wait finds the entries of before. A locked update first waits for queued ones that may take away a
+//!   table in its blocks, which the kernel does not need to, because it keeps two views of its tables.
 //! - `amdgpu_vm_flush_compute_tlb` compares two sequence numbers, `tlb_seq` and the last one flushed. Here one word
 //!   says whether they differ. It is taken before the flush, as in the kernel, **so two flushes at a time can miss each
 //!   other**: the second finds nothing to do and returns while the first has not flushed yet.
@@ -15,11 +19,17 @@ use crate::iommu::Iommu;
 use crate::kfd::Kfd;
 use crate::page_table::PageTable;
 use crate::queues::Queues;
+use crate::retry::{RetryConfig, RetryRings};
+use crate::sdma::Engine;
 use crate::tlb::Tlb;
+use crate::vram::{VramConfig, VramManager};
 use interleave::lab::{Lab, Span, Visible};
 use model::Errno;
 use model::note;
-use model::platform::{Atomic, DmaAddr, DmaDirection, Fence, GpuProperties, Mutex, PteFlags, PteUpdate};
+use model::platform::{
+    Atomic, ClientId, DmaAddr, DmaDirection, Fence, GpuProperties, Mutex, PteFlags, PteUpdate, WorkFunc,
+};
+use model::units::Pages;
 use sim_mm::Memory;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -34,6 +44,20 @@ pub struct GpuConfig {
     pub domain: u8,
     /// What the hardware is.
     pub properties: GpuProperties,
+    /// XNACK on: how retry faults are raised. None: off, every fault ends the access.
+    pub retry: Option<RetryConfig>,
+    /// Its own memory, which comes with the copy engine.
+    pub vram: Option<VramConfig>,
+    /// Whether page-table updates are jobs of the copy engine that run later.
+    pub sdma_updates: bool,
+}
+
+impl GpuConfig {
+    /// A GPU with XNACK off, without memory of its own, whose page-table updates are done at once. What runs its work
+    /// items is told of them as those of the client that has the number of the domain ([`GpuVm::run_work`]).
+    pub const fn new(name: &'static str, domain: u8, properties: GpuProperties) -> Self {
+        GpuConfig { name, domain, properties, retry: None, vram: None, sdma_updates: false }
+    }
 }
 
 /// Under the eviction lock.
@@ -59,6 +83,16 @@ pub(crate) struct Inner<L: Lab> {
     tlb_seq: L::Atomic,
     unplugged: Cell<bool>,
     fences: Cell<u64>,
+    pub(crate) retry: Option<RetryRings<L>>,
+    pub(crate) vram: Option<VramManager<L>>,
+    pub(crate) engine: Option<Engine<L>>,
+}
+
+impl<L: Lab> Inner<L> {
+    /// The engine that does page-table updates, if one does.
+    pub(crate) fn update_engine(&self) -> Option<&Engine<L>> {
+        self.engine.as_ref().filter(|_| self.config.sdma_updates)
+    }
 }
 
 /// A GPU and the VM on it. A cheap handle; cloning copies the pointer.
@@ -95,9 +129,10 @@ impl<L: Lab> GpuVm<L> {
     /// `ENOMEM`.
     ///
     /// # Panics
-    /// When there is no such domain.
+    /// When there is no such domain, or another GPU has a memory of that number.
     pub fn new(config: GpuConfig, memory: &Memory<L>, kfd: &Kfd<L>) -> Result<Self, Errno> {
         let queues = Rc::new(Queues::new(config.name)?);
+        let client = ClientId(u32::from(config.domain));
         let eviction = Eviction { evicting: false, unplugged: false };
         let inner = Inner {
             config,
@@ -112,8 +147,15 @@ impl<L: Lab> GpuVm<L> {
             tlb_seq: L::Atomic::new("tlb_seq", 0),
             unplugged: Cell::new(false),
             fences: Cell::new(0),
+            retry: config.retry.map(|retry| RetryRings::new(retry, client)).transpose()?,
+            vram: config.vram.map(VramManager::new).transpose()?,
+            engine: (config.vram.is_some() || config.sdma_updates).then(|| Engine::new(client)).transpose()?,
         };
         kfd.add_device(queues);
+        if let Some(vram) = config.vram {
+            memory.add_pagemap(vram.pagemap, vram.owner, vram.pages);
+            kfd.add_memory(vram);
+        }
         Ok(GpuVm(Rc::new(inner)))
     }
 
@@ -132,6 +174,27 @@ impl<L: Lab> GpuVm<L> {
     /// Failures to come. Ask before the actors start.
     pub fn injected(&self) -> &Injected {
         self.0.queues.injected()
+    }
+
+    /// What a work item of the GPU does: [`WorkFunc::FaultInterrupt`], [`WorkFunc::CopyEngine`]. Others are not its.
+    #[track_caller]
+    pub fn run_work(&self, func: WorkFunc) {
+        match func {
+            WorkFunc::FaultInterrupt => self.handle_retry_faults(),
+            WorkFunc::CopyEngine => self.run_copy_engine(),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn next_fence(&self) -> Fence {
+        self.0.fences.set(self.0.fences.get() + 1);
+        Fence(self.0.fences.get())
+    }
+
+    /// Whether `drm_dev_unplug` was called. A scheduling point.
+    #[track_caller]
+    pub(crate) fn is_unplugged(&self) -> bool {
+        self.lock_eviction().state.unplugged
     }
 
     /// Reserves the root page directory.
@@ -154,7 +217,7 @@ impl<L: Lab> GpuVm<L> {
 
     /// `amdgpu_vm_update_range`. Takes the eviction lock, and drops it around each table it allocates. A locked update
     /// needs the root reserved. One scheduling point on the affected pages, one more on `tlb_seq` if a flush is asked
-    /// for.
+    /// for, at once or when the copy engine comes to it. [`PteFlags::NORETRY`] without an address ends retry faults.
     ///
     /// # Errors
     /// `ENODEV` (unplugged), `EBUSY` (evicting), `ENOMEM` (page tables, or injected at [`Point::TableAlloc`]): nothing
@@ -166,6 +229,9 @@ impl<L: Lab> GpuVm<L> {
         if malformed || !(update.unlocked || gpu.root_held.get()) {
             L::warn(format_args!("{}: {update:?} with root reserved: {}", self.name(), gpu.root_held.get()));
             return Err(Errno::EINVAL);
+        }
+        if !update.unlocked {
+            self.settle_tables(update.pages);
         }
         let mut guard = self.lock_eviction();
         if guard.state.unplugged {
@@ -183,6 +249,21 @@ impl<L: Lab> GpuVm<L> {
                 gpu.table.add_table(block, table?);
             }
         }
+        if let Some(engine) = gpu.update_engine() {
+            return Ok(Some(self.submit_update(engine, update)));
+        }
+        self.write_entries(update)?;
+        drop(guard);
+        Ok(Some(self.next_fence()))
+    }
+
+    /// What an update does, when it does it.
+    ///
+    /// # Errors
+    /// Of [`PageTable::write`].
+    #[track_caller]
+    pub(crate) fn write_entries(&self, update: &PteUpdate) -> Result<(), Errno> {
+        let gpu = &*self.0;
         let affected = gpu.table.affected(update);
         gpu.table.write(update)?;
         match update.addr {
@@ -192,14 +273,28 @@ impl<L: Lab> GpuVm<L> {
             None if affected != update.pages => {
                 note!(L, "{}: PTE clear {}, huge leaves whole: {affected}", self.name(), update.pages)
             }
+            None if update.flags.has(PteFlags::NORETRY) => {
+                note!(L, "{}: no-retry PTE {}", self.name(), update.pages);
+            }
             None => note!(L, "{}: PTE clear {}", self.name(), update.pages),
         }
         if update.flush {
             gpu.tlb_seq.store(1);
         }
-        drop(guard);
-        gpu.fences.set(gpu.fences.get() + 1);
-        Ok(Some(Fence(gpu.fences.get())))
+        Ok(())
+    }
+
+    /// The end of `amdgpu_vm_handle_fault` for a fault that nobody can deal with: from now on `pages` do not retry.
+    /// Reserves the root.
+    ///
+    /// # Errors
+    /// Of [`GpuVm::reserve_root`], [`GpuVm::update_range`], [`GpuVm::update_pdes`].
+    #[track_caller]
+    pub(crate) fn write_no_retry(&self, pages: Pages) -> Result<(), Errno> {
+        let root = self.reserve_root()?;
+        let (flags, addr) = (PteFlags::NORETRY, None);
+        self.update_range(&PteUpdate { unlocked: false, flush: false, allow_override: false, pages, flags, addr })?;
+        self.update_pdes(&root)
     }
 
     /// `amdgpu_vm_update_pdes`: from now on the hardware sees tables that locked updates allocated. A scheduling point
@@ -209,22 +304,48 @@ impl<L: Lab> GpuVm<L> {
     /// `ENODEV` (unplugged), when there is something to do.
     #[track_caller]
     pub fn update_pdes(&self, _root: &RootReserved<'_, L>) -> Result<(), Errno> {
-        let pages = self.0.table.unlinked();
-        if pages.is_empty() {
+        let blocks = self.0.table.unlinked();
+        if blocks.is_empty() {
             return Ok(());
         }
-        self.0.table.seen().write(Span::new(pages.first, pages.last));
+        if let Some(engine) = self.0.update_engine() {
+            if self.is_unplugged() {
+                return Err(Errno::ENODEV);
+            }
+            self.submit_link(engine, blocks);
+            return Ok(());
+        }
+        self.see_blocks(&blocks);
         if self.0.unplugged.get() {
             return Err(Errno::ENODEV);
         }
-        self.0.table.link();
-        note!(L, "{}: PDEs updated", self.name());
+        self.link(&blocks);
         Ok(())
     }
 
-    /// `dma_fence_wait`: update jobs are done when they are issued. A fence of nobody is a kernel warning.
+    #[track_caller]
+    fn see_blocks(&self, blocks: &[u64]) {
+        let pages = PageTable::<L>::hull(blocks);
+        self.0.table.seen().write(Span::new(pages.first, pages.last));
+    }
+
+    fn link(&self, blocks: &[u64]) {
+        self.0.table.link(blocks);
+        note!(L, "{}: PDEs updated", self.name());
+    }
+
+    /// What `update_pdes` does, when the copy engine does it.
+    #[track_caller]
+    pub(crate) fn write_pdes(&self, blocks: &[u64]) {
+        self.see_blocks(blocks);
+        self.link(blocks);
+    }
+
+    /// `dma_fence_wait`: waits for the job of the copy engine; other jobs are done when they are issued. A fence of nobody
+    /// is a kernel warning. One scheduling point with a copy engine. Sleeps.
     #[track_caller]
     pub fn wait_fence(&self, fence: Fence) {
+        self.wait_job(fence);
         if fence.0 == 0 || fence.0 > self.0.fences.get() {
             L::warn(format_args!("{}: wait for {fence:?}, but the last one is {}", self.name(), self.0.fences.get()));
         }

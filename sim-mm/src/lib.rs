@@ -47,6 +47,6 @@ mod vma;
 
 pub use device::{AsyncPutFn, DeviceFaultFn, FolioFreeFn, device_pfn};
 pub use interval::{InvalidateFn, ReturnedFn, SubId, SubState, SubView, UNINITIALISED_OWNER};
-pub use memory::{BLOCK_ORDER, BLOCK_PAGES, HUGE_ZERO_PFN, Memory, POISON, ZERO_PFN, is_zero_pfn};
+pub use memory::{BLOCK_ORDER, BLOCK_PAGES, HUGE_ZERO_PFN, Memory, POISON, Word, ZERO_PFN, is_zero_pfn};
 pub use pagetable::{Entry, Prot, Pte};
 pub use space::{AddressSpace, MmapRead, Options, Sigsegv, TASK_SIZE};

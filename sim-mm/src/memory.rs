@@ -46,6 +46,17 @@ pub const fn is_zero_pfn(pfn: u64) -> bool {
     pfn == ZERO_PFN || (pfn >= HUGE_ZERO_PFN && pfn < HUGE_ZERO_PFN + BLOCK_PAGES)
 }
 
+/// A word on its way from frames to others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Word {
+    /// How many frames after the first.
+    pub frame: u64,
+    /// Byte offset in it.
+    pub offset: u64,
+    /// What it holds.
+    pub value: u64,
+}
+
 /// The machine's memory. A cheap handle; cloning copies the pointer.
 pub struct Memory<L: Lab> {
     pub(crate) inner: Rc<Inner<L>>,
@@ -462,6 +473,27 @@ impl<L: Lab> Memory<L> {
         let words: Vec<_> = state.words.range((from, 0)..(from + count, 0)).map(|(&k, &v)| (k, v)).collect();
         for ((pfn, offset), value) in words {
             state.words.insert((pfn - from + to, offset), value);
+        }
+    }
+
+    /// A device reads `count` frames from `from`: the words that are not zero; [`POISON`] all over is not given for a free
+    /// frame, ask [`Memory::is_live`] in the same step. A scheduling point.
+    #[track_caller]
+    pub fn copy_out(&self, from: u64, count: u64) -> Vec<Word> {
+        self.inner.accesses.read(Span::new(from, from + count - 1));
+        let state = self.inner.state.borrow();
+        let words = state.words.range((from, 0)..(from + count, 0));
+        words.map(|(&(pfn, offset), &value)| Word { frame: pfn - from, offset, value }).collect()
+    }
+
+    /// A device overwrites `count` frames from `to` with what [`Memory::copy_out`] gave. A scheduling point. Of frames that
+    /// are free nothing changes; a zero frame is a violation of I2.
+    #[track_caller]
+    pub fn copy_in(&self, to: u64, count: u64, words: &[Word]) {
+        self.inner.accesses.write(Span::new(to, to + count - 1));
+        self.inner.state.borrow_mut().forget_words(to, count);
+        for word in words {
+            self.poke(to + word.frame, word.offset, word.value);
         }
     }
 

@@ -104,10 +104,7 @@ impl Item {
 
     /// What the kernel calls it.
     pub(crate) fn name(&self) -> &'static str {
-        match self.func {
-            WorkFunc::Gc => "gc_work",
-            WorkFunc::Restore => "restore_work",
-        }
+        self.func.name()
     }
 }
 

@@ -146,8 +146,5 @@ pub(super) fn unserved() -> Vec<String> {
 
 /// What the kernel calls an item's function.
 pub(super) fn func_name(func: WorkFunc) -> &'static str {
-    match func {
-        WorkFunc::Gc => "gc_work",
-        WorkFunc::Restore => "restore_work",
-    }
+    func.name()
 }

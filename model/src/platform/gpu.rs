@@ -125,6 +125,9 @@ impl PteFlags {
     pub const WRITEABLE: PteFlags = PteFlags(1 << 6);
     /// Bit 63, GC 12 and later.
     pub const IS_PTE: PteFlags = PteFlags(1 << 63);
+    /// `AMDGPU_VM_NORETRY_FLAGS`: without VALID, but with EXECUTABLE, PDE_PTE (54) and TF (56), a combination at which the
+    /// GPU does not retry but reports a fault.
+    pub const NORETRY: PteFlags = PteFlags(1 << 4 | 1 << 54 | 1 << 56);
     /// Where we keep the memory type (bits 48..50); the real field moves between generations.
     pub const MTYPE_SHIFT: u32 = 48;
 

@@ -317,6 +317,23 @@ pub enum WorkFunc {
     Gc,
     /// [`amdgpu::Svm::restore_work`](crate::amdgpu::Svm::restore_work).
     Restore,
+    /// `amdgpu_irq_handle_ih1`, `amdgpu_irq_handle_ih_soft`: the platform's own, retry faults of a GPU. No driver of ours
+    /// queues it.
+    FaultInterrupt,
+    /// `drm_sched_run_job_work` of a copy engine: the platform's own as well.
+    CopyEngine,
+}
+
+impl WorkFunc {
+    /// What the kernel calls the function.
+    pub const fn name(self) -> &'static str {
+        match self {
+            WorkFunc::Gc => "gc_work",
+            WorkFunc::Restore => "restore_work",
+            WorkFunc::FaultInterrupt => "ih_work",
+            WorkFunc::CopyEngine => "sdma",
+        }
+    }
 }
 
 /// A workqueue.

@@ -66,7 +66,7 @@ impl<L: Lab> World<L> {
                     max_pfn: 1 << 36,
                     default_granularity: decl.granularity.unwrap_or(9),
                 };
-                let config = GpuConfig { name: gpu_name(domain), domain: domain as u8, properties };
+                let config = GpuConfig::new(gpu_name(domain), domain as u8, properties);
                 let vm = GpuVm::new(config, &memory, &kfd).expect("nothing fails before the race");
                 Device::new(decl, vm, span)
             })
@@ -135,10 +135,11 @@ impl<L: Lab> World<L> {
 
     /// What a workqueue runs.
     pub fn run_work(&self, client: ClientId, func: WorkFunc) {
-        let svm = self.gpus[client.0 as usize].svm();
+        let device = &self.gpus[client.0 as usize];
         match func {
-            WorkFunc::Gc => svm.gc_work(),
-            WorkFunc::Restore => svm.restore_work(),
+            WorkFunc::Gc => device.svm().gc_work(),
+            WorkFunc::Restore => device.svm().restore_work(),
+            WorkFunc::FaultInterrupt | WorkFunc::CopyEngine => device.vm.run_work(func),
         }
     }
 

@@ -7,6 +7,7 @@ use model::platform::{DmaAddr, DmaDirection, PteFlags, PteUpdate, VmaFlags};
 use model::units::{Bytes, PAGE_SIZE, Pages};
 use sim_gpu::{Access, GpuConfig, GpuFault, GpuVm, Kfd, properties};
 use sim_mm::{AddressSpace, Memory, Options};
+use std::rc::Rc;
 
 pub(crate) type Mm = AddressSpace<Sim>;
 pub(crate) type Gpu = GpuVm<Sim>;
@@ -27,6 +28,11 @@ pub(crate) struct Machine {
 
 /// A process with `pages` pages from [`BASE`], the n-th holding its page number at offset 0, and a GPU.
 pub(crate) fn machine(pages: u64) -> Machine {
+    machine_with(pages, |_| {})
+}
+
+/// The same, and `configure` says what the GPU has.
+pub(crate) fn machine_with(pages: u64, configure: impl FnOnce(&mut GpuConfig)) -> Machine {
     let memory = Memory::new();
     let mm = AddressSpace::new(&memory, 1, Options::default()).expect("an address space");
     let flags = VmaFlags { read: true, write: true, anon: true, ..VmaFlags::default() };
@@ -37,12 +43,27 @@ pub(crate) fn machine(pages: u64) -> Machine {
         mm.store(page * PAGE_SIZE, page).expect("a store to a writable page");
     }
     let kfd = Kfd::new(|mm: &Mm| mm.id() == 1);
-    let gpu = gpu(&memory, &kfd, "gpu0", 0);
+    memory.on_folio_free(Rc::new(|_, _| {}));
+    let gpu = gpu_with(&memory, &kfd, "gpu0", 0, configure);
+    let worker = gpu.clone();
+    Sim::on_work(move |_, func| worker.run_work(func));
     Machine { memory, mm, kfd, gpu }
 }
 
 pub(crate) fn gpu(memory: &Memory<Sim>, kfd: &Kfd<Sim>, name: &'static str, domain: u8) -> Gpu {
-    GpuVm::new(GpuConfig { name, domain, properties: properties::GFX1100 }, memory, kfd).expect("a GPU")
+    gpu_with(memory, kfd, name, domain, |_| {})
+}
+
+pub(crate) fn gpu_with(
+    memory: &Memory<Sim>,
+    kfd: &Kfd<Sim>,
+    name: &'static str,
+    domain: u8,
+    configure: impl FnOnce(&mut GpuConfig),
+) -> Gpu {
+    let mut config = GpuConfig::new(name, domain, properties::GFX1100);
+    configure(&mut config);
+    GpuVm::new(config, memory, kfd).expect("a GPU")
 }
 
 pub(crate) fn bytes(page: u64, pages: u64) -> Bytes {
