@@ -97,7 +97,7 @@ fn a_dying_process_drops_faults() {
 fn without_xnack_there_is_no_instance() {
     let m = plain();
     let kfd = Kfd::new(|mm: &AddressSpace<Sim>| mm.id() == 1);
-    let config = GpuConfig { name: "gpu1", domain: 1, properties: properties::GFX1100 };
+    let config = GpuConfig::new("gpu1", 1, properties::GFX1100);
     let gpu = TestGpu { vm: GpuVm::new(config, &m.memory, &kfd).unwrap(), script: m.script.clone() };
     let init = |xnack| {
         let config = SvmConfig { xnack, ..SvmConfig::new(Design::PocV8, ClientId(1)) };

@@ -179,7 +179,7 @@ impl Machine {
             mm.store(page * PAGE_SIZE, page).expect("a store");
         }
         let kfd = Kfd::new(|mm: &AddressSpace<Sim>| mm.id() == 1);
-        let config = GpuConfig { name: "gpu0", domain: 0, properties: properties::GFX942 };
+        let config = GpuConfig::new("gpu0", 0, properties::GFX942);
         let script = Rc::new(Script::default());
         script.vram.set(vram);
         let gpu = TestGpu { vm: GpuVm::new(config, &memory, &kfd).expect("a GPU"), script: script.clone() };
