@@ -27,7 +27,7 @@ impl Program for Threads {
         let flags = UapiAttr::new(SetFlags, Flags::GPU_READ_MOSTLY.0);
         world.set(pages(0, 1), &[UapiAttr::new(access, 1), flags]).expect("SET_ATTR");
         let runs = Rc::downgrade(&world);
-        launch.on_work(move |_, func| runs.upgrade().expect("the world outlives its work").work(func));
+        launch.on_work(move |client, func| runs.upgrade().expect("the world outlives its work").work(client, func));
         for (at, act) in self.acts.iter().enumerate() {
             let (world, act) = (world.clone(), *act);
             launch.actor(&format!("thread{at}"), move || act(&world));

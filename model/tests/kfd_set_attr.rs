@@ -194,7 +194,7 @@ impl Program for Failing {
         let world = World::new(1, false, 16);
         world.set_access(pages(0, 15)).expect("SET_ATTR");
         let (runs, of, act) = (Rc::downgrade(&world), world.clone(), self.0);
-        launch.on_work(move |_, func| runs.upgrade().expect("the world outlives its work").work(func));
+        launch.on_work(move |client, func| runs.upgrade().expect("the world outlives its work").work(client, func));
         launch.actor("alone", move || act(&of));
         Box::new(AtRest(world))
     }

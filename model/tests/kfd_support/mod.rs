@@ -11,7 +11,7 @@ use model::attr::{AttrType, UapiAttr};
 use model::kfd::{KFD_IOCTL_SVM_OP_GET_ATTR, KFD_IOCTL_SVM_OP_SET_ATTR, Svms, SvmsConfig, WorkOp};
 use model::platform::*;
 use model::units::{Bytes, PAGE_SIZE, Pages};
-use sim_gpu::{GpuConfig, GpuVm, Kfd, properties};
+use sim_gpu::{GpuConfig, GpuVm, Kfd, VramConfig, properties};
 use sim_mm::{AddressSpace, Memory, Options};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -108,7 +108,32 @@ impl Gpu<Sim, Mm> for Counted {
         self.vm.dma_unmap(addr, order, direction);
     }
 }
-impl Vram<Sim> for Counted {}
+impl Vram<Sim> for Counted {
+    fn pagemap(&self) -> Option<PagemapId> {
+        Vram::<Sim>::pagemap(&self.vm)
+    }
+    fn owner(&self) -> Owner {
+        Vram::<Sim>::owner(&self.vm)
+    }
+    fn vram_size(&self) -> u64 {
+        Vram::<Sim>::vram_size(&self.vm)
+    }
+    fn vram_alloc(&self, pages: u64) -> Result<VramBlock, Errno> {
+        self.vm.vram_alloc(pages)
+    }
+    fn vram_free(&self, block: VramBlock) {
+        self.vm.vram_free(block);
+    }
+    fn copy(&self, copies: &[CopyJob]) -> Result<Fence, Errno> {
+        Vram::<Sim>::copy(&self.vm, copies)
+    }
+    fn device_map(&self, pfn: u64, order: u8) -> Result<(DmaAddr, Interconnect), Errno> {
+        self.vm.device_map(pfn, order)
+    }
+    fn device_unmap(&self, addr: DmaAddr, proto: Interconnect, order: u8) {
+        self.vm.device_unmap(addr, proto, order);
+    }
+}
 impl RetryFaults<Sim> for Counted {
     fn fault_checkpoint(&self) -> Option<FaultTime> {
         self.newest_fault.get()
@@ -141,6 +166,11 @@ const NAMES: [&str; 2] = ["gpu0", "gpu1"];
 impl World {
     /// A process with a buffer of `npages` pages that hold their numbers, and GPUs with the ids 1, 2.
     pub(crate) fn new(gpus: usize, xnack: bool, npages: u64) -> Rc<World> {
+        Self::with_vram(gpus, xnack, npages, 0)
+    }
+
+    /// The same with so many pages of VRAM on each GPU.
+    pub(crate) fn with_vram(gpus: usize, xnack: bool, npages: u64, vram: u64) -> Rc<World> {
         let memory = Memory::new();
         memory.allow_stale_dma();
         let mm = AddressSpace::new(&memory, 1, Options::default()).expect("setup");
@@ -153,7 +183,11 @@ impl World {
         let kfd = Kfd::new(|mm: &Mm| mm.id() == 1);
         let gpus: Vec<Counted> = (0..gpus)
             .map(|at| {
-                let config = GpuConfig { name: NAMES[at], domain: at as u8, properties: properties::GFX90A };
+                let mut config = GpuConfig::new(NAMES[at], at as u8, properties::GFX90A);
+                if vram > 0 {
+                    let memory_of = VramConfig::new(PagemapId(at as u32), vram);
+                    config.vram = Some(memory_of);
+                }
                 Counted {
                     vm: GpuVm::new(config, &memory, &kfd).expect("setup"),
                     costs: Rc::default(),
@@ -163,7 +197,7 @@ impl World {
                 }
             })
             .collect();
-        let config = SvmsConfig::new(ClientId(0), gpus.len(), xnack);
+        let config = SvmsConfig::new(ClientId(100), gpus.len(), xnack);
         let svms = Svms::init(config, mm.clone(), &gpus).expect("setup");
         let world = Rc::new(World { memory, mm, kfd, gpus, svms });
         let called = Rc::downgrade(&world);
@@ -172,18 +206,51 @@ impl World {
             world.svms.mmu_invalidate(entry.cookie, event, seq)
         }));
         let runs = Rc::downgrade(&world);
-        Sim::on_work(move |_, func| runs.upgrade().expect("the world outlives its work").work(func));
+        Sim::on_work(move |client, func| runs.upgrade().expect("the world outlives its work").work(client, func));
+        let faults = Rc::downgrade(&world);
+        world.mm.on_device_fault(Rc::new(move |_, held, addr, pfn| {
+            faults.upgrade().expect("the world is there").svms.migrate_to_ram(held, addr, pfn)
+        }));
+        let frees = Rc::downgrade(&world);
+        world.memory.on_folio_free(Rc::new(move |_, data| {
+            frees.upgrade().expect("the world is there").svms.folio_free(data);
+        }));
+        for (at, gpu) in world.gpus.iter().enumerate() {
+            let evicts = Rc::downgrade(&world);
+            gpu.vm.on_evict(Rc::new(move |block| {
+                evicts.upgrade().expect("the world is there").svms.evict_vram(at, block)
+            }));
+        }
         world
     }
 
-    pub(crate) fn work(&self, func: WorkFunc) {
+    /// Whether the CPU's page table says device memory.
+    pub(crate) fn is_on_device(&self, page: u64) -> bool {
+        matches!(self.mm.peek_pte(page).pte, sim_mm::Pte::Device { .. })
+    }
+
+    pub(crate) fn gpu_read(&self, gpu: usize, page: u64) -> Result<u64, sim_gpu::GpuFault> {
+        self.gpus[gpu].vm.access((BASE + page) * PAGE_SIZE, sim_gpu::Access::Read)
+    }
+
+    /// TTM wants all of the memory of a GPU.
+    pub(crate) fn evict_everything(&self, gpu: usize) {
+        let vram = self.gpus[gpu].vm.vram().expect("VRAM").pages;
+        let block = self.gpus[gpu].vm.vram_alloc(vram).expect("all of it is emptied");
+        self.gpus[gpu].vm.vram_free(block);
+    }
+
+    pub(crate) fn work(&self, client: ClientId, func: WorkFunc) {
+        if client.0 < 100 {
+            return self.gpus[client.0 as usize].vm.run_work(func);
+        }
         match func {
             WorkFunc::Deferred => self.svms.deferred_work(),
             WorkFunc::Restore => self.svms.restore_work(),
             WorkFunc::EvictBo => self.svms.evict_bo_work(),
             WorkFunc::ReleaseBo => self.svms.release_bo_work(),
             WorkFunc::ReleaseProcess => self.svms.fini(),
-            WorkFunc::Gc => unreachable!("not this design's"),
+            _ => unreachable!("not this design's"),
         }
     }
 
@@ -234,7 +301,10 @@ impl World {
     pub(crate) fn check_entries(&self) {
         for gpu in &self.gpus {
             for (page, _) in gpu.vm.mapped() {
-                let cpu = self.mm.peek_mapped(page).map(|(pfn, _)| pfn);
+                let cpu = match self.mm.peek_pte(page).pte {
+                    sim_mm::Pte::Device { pfn, .. } => Some(pfn),
+                    _ => self.mm.peek_mapped(page).map(|(pfn, _)| pfn),
+                };
                 let reach = gpu.vm.reaches(page).filter(|reach| reach.live);
                 if reach.map(|reach| reach.pfn) != cpu {
                     let what =

@@ -172,6 +172,7 @@ impl<L: Lab> Driver<L> {
     /// The CPU touched a page in this GPU's memory. mmap_lock is held, for write when there is no guard.
     pub(super) fn migrate_to_ram(&self, held: Option<&MmapRead<'_, L>>, addr: u64, pfn: u64) -> Result<(), Errno> {
         match self {
+            Driver::Drm(_) if !self.exists() => Err(Errno::EFAULT),
             Driver::Drm(drm) => {
                 let held = held.expect("no DRM design faults with mmap_lock held for write");
                 drm.svm().migrate_to_ram(held, addr, pfn)
@@ -183,6 +184,8 @@ impl<L: Lab> Driver<L> {
     /// A folio in this GPU's memory is free.
     pub(super) fn folio_free(&self, data: u64) {
         match self {
+            // The kernel's pagemap belongs to the device and stays; ours went with the instance, and its accounts with it.
+            Driver::Drm(_) if !self.exists() => {}
             Driver::Drm(drm) => drm.svm().folio_free(data),
             Driver::Kfd(svms, _) => svms.folio_free(data),
         }
