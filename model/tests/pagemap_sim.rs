@@ -28,7 +28,11 @@ struct ToyMm(Rc<RefCell<BTreeMap<u64, u64>>>);
 
 impl Mm<Sim> for ToyMm {
     type ReadGuard<'a> = ();
+    type WriteGuard<'a> = ();
     type Sub = u32;
+    fn is_same(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
     fn mmgrab(&self) {}
     fn mmdrop(&self) {}
     fn mmget_not_zero(&self) -> bool {
@@ -41,6 +45,17 @@ impl Mm<Sim> for ToyMm {
         Some(Vma { bytes: Bytes::new(0, 1 << 40), flags })
     }
     fn interval_insert(&self, _: NotifierEntry, _: Bytes, _: impl FnOnce(u32)) -> Result<u32, Errno> {
+        unreachable!("there are no ranges")
+    }
+    fn mmap_write_lock(&self) {}
+    fn mmap_write_downgrade<'a>(&'a self, (): ()) {}
+    fn find_vma_write_locked(&self, _: &(), addr: u64) -> Option<Vma> {
+        self.find_vma(&(), addr)
+    }
+    fn interval_insert_locked(&self, _: &(), _: NotifierEntry, _: Bytes, _: impl FnOnce(u32)) -> Result<u32, Errno> {
+        unreachable!("there are no ranges")
+    }
+    fn hmm_range_fault_write_locked(&self, _: &(), _: &HmmRange<u32>, _: &mut [HmmPfn]) -> Result<(), Errno> {
         unreachable!("there are no ranges")
     }
     fn interval_remove(&self, _: u32) {}

@@ -82,6 +82,7 @@ impl Machine {
         }));
         let weak = Rc::downgrade(self);
         self.mm.on_device_fault(Rc::new(move |_, held, addr, pfn| {
+            let held = held.expect("mmap_lock is held for read");
             weak.upgrade().ok_or(Errno::EFAULT)?.svm().migrate_to_ram(held, addr, pfn)
         }));
         let weak = Rc::downgrade(self);

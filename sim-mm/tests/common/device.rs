@@ -44,6 +44,7 @@ pub fn with_gpus(world: &World) -> Log {
         let huge = inside.mm.peek_pte(addr / PAGE_SIZE).order > 0;
         let size = if huge { BLOCK_PAGES * PAGE_SIZE } else { PAGE_SIZE };
         let start = addr / size * size;
+        let held = held.expect("mmap_lock is held for read");
         to_ram(&inside.mm, held, Bytes::new(start, start + size), owner, pfn)
     }));
     log
