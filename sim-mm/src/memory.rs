@@ -15,6 +15,7 @@
 //! writes; DMA map and unmap are reads, because they commute with each other and with loads but not with the free.
 //! Everything else ([`Memory::generation`], peeks) looks without a scheduling point.
 
+use crate::file::FIRST_FILE;
 use interleave::lab::{Invariant, Lab, Span, Stamp, Violation, Visible};
 use model::note;
 use model::units::PAGE_SIZE;
@@ -44,6 +45,11 @@ pub const fn is_zero_pfn(pfn: u64) -> bool {
     pfn == ZERO_PFN || (pfn >= HUGE_ZERO_PFN && pfn < HUGE_ZERO_PFN + BLOCK_PAGES)
 }
 
+/// Whether `pfn` is a frame of the page cache.
+pub(crate) const fn is_file_pfn(pfn: u64) -> bool {
+    pfn >> OWNER_SHIFT >= FIRST_FILE as u64
+}
+
 /// The machine's memory. A cheap handle; cloning copies the pointer.
 pub struct Memory<L: Lab> {
     inner: Rc<Inner<L>>,
@@ -62,6 +68,28 @@ struct State {
     words: BTreeMap<(u64, u64), u64>,
     /// Live frames.
     live: u64,
+    /// Swapped-out pages.
+    swap: BTreeMap<u64, Slot>,
+}
+
+/// A page on the swap device. What is in it never changes.
+#[derive(Default)]
+struct Slot {
+    /// Entries that refer to it.
+    refs: u32,
+    /// Words that are not zero, by byte offset.
+    words: Vec<(u64, u64)>,
+}
+
+/// What `do_wp_page` found out about the page that somebody wants to write to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Claim {
+    /// The entry does not map it any more.
+    Gone,
+    /// Nobody else has it.
+    Ours,
+    /// Others have it, too; the caller holds a reference now.
+    Shared,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -80,6 +108,10 @@ struct Frame {
     freed_at: Option<Stamp>,
     /// Taken off the LRU by a migration (`folio_isolate_lru`).
     isolated: bool,
+    /// Not `PageAnonExclusive`: several entries may map it, so who writes must look first.
+    shared: bool,
+    /// MADV_FREE was called on it and no CPU has stored to it since: reclaim may drop it.
+    lazyfree: bool,
 }
 
 impl<L: Lab> Clone for Memory<L> {
@@ -181,6 +213,11 @@ impl<L: Lab> Memory<L> {
         self.inner.state.borrow_mut().allocate(owner, page, BLOCK_PAGES)
     }
 
+    /// `count` zeroed frames in a row for the pages from 0 on of `owner`, with one reference each.
+    pub(crate) fn alloc_run(&self, owner: u32, count: u64) -> u64 {
+        self.inner.state.borrow_mut().allocate(owner, 0, count)
+    }
+
     /// Isolates `count` frames from `first` for a migration and takes a reference on each; false, and nothing taken,
     /// when one of them is free or isolated already, or the first is not of `generation`. A scheduling point.
     #[track_caller]
@@ -249,6 +286,8 @@ impl<L: Lab> Memory<L> {
                 }
                 frame.generation += 1;
                 frame.isolated = false;
+                frame.shared = false;
+                frame.lazyfree = false;
                 frame.freed_at = Some(now);
                 freed += 1;
                 None
@@ -294,6 +333,126 @@ impl<L: Lab> Memory<L> {
     /// Frames that are allocated, the zero frames not counted. No scheduling point.
     pub fn live_frames(&self) -> u64 {
         self.inner.state.borrow().live
+    }
+
+    // ---- sharing -----------------------------------------------------------------------------------------------------
+
+    /// One more entry maps each of the frames, and none of them may take a frame for its own any more
+    /// (`folio_try_dup_anon_rmap_pte`). The caller's scheduling point is the one of the page table.
+    pub(crate) fn share(&self, first: u64, count: u64) {
+        self.inner.state.borrow_mut().each(first, count, |_, frame| {
+            frame.refs += 1;
+            frame.maps += 1;
+            frame.shared = true;
+            None::<()>
+        });
+    }
+
+    /// Whether who writes to the frame must look first whether others have it. No scheduling point: it changes where
+    /// the page table of somebody who maps it does.
+    pub(crate) fn is_shared(&self, pfn: u64) -> bool {
+        !is_zero_pfn(pfn) && self.inner.state.borrow().frame(pfn).shared
+    }
+
+    /// Sets whether the frames are shared.
+    pub(crate) fn set_shared(&self, first: u64, count: u64, shared: bool) {
+        self.inner.state.borrow_mut().each(first, count, |_, frame| {
+            frame.shared = shared;
+            None::<()>
+        });
+    }
+
+    /// Looks whether the holder of an entry is the only one who has the frame (`wp_can_reuse_anon_folio`), and takes a
+    /// reference when not. `still`: whether the entry maps it. A scheduling point.
+    #[track_caller]
+    pub(crate) fn claim(&self, pfn: u64, still: impl FnOnce() -> bool) -> Claim {
+        self.inner.accesses.write(Span::one(pfn));
+        if !still() {
+            return Claim::Gone;
+        }
+        let mut state = self.inner.state.borrow_mut();
+        let frame = state.frame_mut(pfn);
+        if frame.refs == 1 {
+            return Claim::Ours;
+        }
+        frame.refs += 1;
+        Claim::Shared
+    }
+
+    // ---- swap --------------------------------------------------------------------------------------------------------
+
+    /// MADV_FREE on those of the frames that are `still` mapped: until a CPU stores to one, reclaim may drop it. One
+    /// scheduling point.
+    #[track_caller]
+    pub(crate) fn make_lazyfree(&self, first: u64, count: u64, still: impl Fn(u64) -> bool) {
+        self.inner.accesses.write(Span::new(first, first + count - 1));
+        self.inner.state.borrow_mut().each(first, count, |pfn, frame| {
+            frame.lazyfree |= still(pfn);
+            None::<()>
+        });
+    }
+
+    /// Writes the frames to swap slots of the same numbers, to which nobody refers yet. Those that MADV_FREE has given
+    /// up are not written; the answer says for each whether it was. One scheduling point.
+    #[track_caller]
+    pub(crate) fn write_to_swap(&self, first: u64, count: u64) -> Vec<bool> {
+        self.inner.accesses.read(Span::new(first, first + count - 1));
+        let mut state = self.inner.state.borrow_mut();
+        (first..first + count)
+            .map(|pfn| {
+                if state.frame(pfn).lazyfree {
+                    return false;
+                }
+                let words = state.words.range((pfn, 0)..(pfn + 1, 0)).map(|(&(_, at), &value)| (at, value)).collect();
+                state.swap.insert(pfn, Slot { refs: 0, words });
+                true
+            })
+            .collect()
+    }
+
+    /// One more entry refers to the slot (`swap_duplicate`).
+    pub(crate) fn dup_slot(&self, slot: u64) {
+        if let Some(slot) = self.inner.state.borrow_mut().swap.get_mut(&slot) {
+            slot.refs += 1;
+        }
+    }
+
+    /// An entry that referred to the slot is gone (`swap_free`); the last one frees it.
+    pub(crate) fn put_slot(&self, slot: u64) {
+        let mut state = self.inner.state.borrow_mut();
+        let used = state.swap.get_mut(&slot).expect("an entry refers to a slot in use");
+        used.refs = used.refs.saturating_sub(1);
+        if used.refs == 0 {
+            state.swap.remove(&slot);
+        }
+    }
+
+    /// Frees those of the slots to which nobody refers.
+    pub(crate) fn drop_unused_slots(&self, first: u64, count: u64) {
+        self.inner.state.borrow_mut().swap.retain(|slot, s| s.refs > 0 || !(first..first + count).contains(slot));
+    }
+
+    /// Reads a slot into a new frame for virtual page `page` of `owner`, with one reference.
+    pub(crate) fn read_from_swap(&self, slot: u64, owner: u32, page: u64) -> u64 {
+        let mut state = self.inner.state.borrow_mut();
+        let pfn = state.allocate(owner, page, 1);
+        let words = state.swap.get(&slot).expect("an entry refers to a slot in use").words.clone();
+        for (at, value) in words {
+            state.words.insert((pfn, at), value);
+        }
+        pfn
+    }
+
+    /// The word at byte `offset` of a slot, for checks.
+    pub(crate) fn peek_slot(&self, slot: u64, offset: u64) -> u64 {
+        let state = self.inner.state.borrow();
+        let words = state.swap.get(&slot).map_or(&[][..], |slot| &slot.words);
+        words.iter().find(|(at, _)| *at == word(offset)).map_or(0, |&(_, value)| value)
+    }
+
+    /// Swap slots in use. No scheduling point.
+    pub fn swap_slots(&self) -> u64 {
+        self.inner.state.borrow().swap.len() as u64
     }
 
     // ---- DMA -------------------------------------------------------------------------------------------------------
@@ -386,6 +545,7 @@ impl<L: Lab> Memory<L> {
     pub(crate) fn store_if(&self, pfn: u64, offset: u64, value: u64, still: impl FnOnce() -> bool) -> Option<u64> {
         self.inner.accesses.write(Span::one(pfn));
         still().then(|| {
+            self.inner.state.borrow_mut().frame_mut(pfn).lazyfree = false;
             self.poke(pfn, offset, value);
             value
         })

@@ -43,6 +43,11 @@ pub enum Pte {
         /// What the new entry will allow.
         prot: Prot,
     },
+    /// The page is swapped out; only as an entry of one page.
+    Swap {
+        /// Where to.
+        slot: u64,
+    },
 }
 
 /// The leaf that covers a page.
@@ -66,6 +71,8 @@ pub(crate) type Run = (u64, u64);
 #[derive(Default)]
 pub(crate) struct Gather {
     pub(crate) runs: Vec<Run>,
+    /// Swap slots of zapped entries.
+    pub(crate) slots: Vec<u64>,
 }
 
 impl Gather {
@@ -103,6 +110,7 @@ impl Pte {
             Pte::None => Pte::None,
             Pte::Present { pfn, prot } => Pte::Present { pfn: pfn + by, prot },
             Pte::Migration { migration, pfn, prot } => Pte::Migration { migration, pfn: pfn + by, prot },
+            Pte::Swap { slot } => Pte::Swap { slot: slot + by },
         }
     }
 }
@@ -176,8 +184,10 @@ impl PageTable {
                 Block::Table(table) => {
                     let part = pages.clip(&whole);
                     for pte in &mut table[(part.first - whole.first) as usize..=(part.last - whole.first) as usize] {
-                        if let Pte::Present { pfn, .. } = std::mem::replace(pte, Pte::None) {
-                            gather.push(pfn, 1);
+                        match std::mem::replace(pte, Pte::None) {
+                            Pte::Present { pfn, .. } => gather.push(pfn, 1),
+                            Pte::Swap { slot } => gather.slots.push(slot),
+                            _ => {}
                         }
                     }
                 }
@@ -212,6 +222,29 @@ impl PageTable {
                 }
             }
         }
+    }
+
+    /// The leaves inside `pages`, which must not cut a block leaf, that are not empty: first page, how many pages, and
+    /// the leaf.
+    pub(crate) fn leaves(&self, pages: Pages) -> Vec<(u64, u64, Pte)> {
+        let mut found = Vec::new();
+        for (&block, content) in self.blocks.range(pages.first / BLOCK_PAGES..=pages.last / BLOCK_PAGES) {
+            let whole = block_of(block * BLOCK_PAGES);
+            match content {
+                Block::Leaf(pte) => found.push((whole.first, BLOCK_PAGES, *pte)),
+                Block::Table(table) => {
+                    let part = pages.clip(&whole);
+                    let entries = (part.first..=part.last).map(|page| (page, 1, table[split(page).1]));
+                    found.extend(entries.filter(|(_, _, pte)| *pte != Pte::None));
+                }
+            }
+        }
+        found
+    }
+
+    /// Empties the PMD entry of the block around `page`, table and all (`pmdp_collapse_flush`).
+    pub(crate) fn clear_block(&mut self, page: u64) {
+        self.blocks.remove(&split(page).0);
     }
 
     /// The first page of `pages` that lies below a populated 1 GiB entry.

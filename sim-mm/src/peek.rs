@@ -41,8 +41,9 @@ impl<L: Lab> AddressSpace<L> {
     pub fn peek_word(&self, addr: u64) -> Option<u64> {
         self.peek_vma(addr)?;
         match self.peek_pte(addr / PAGE_SIZE).pte {
-            Pte::None => Some(0),
+            Pte::None => Some(self.inner.peek_backing(addr)),
             Pte::Present { pfn, .. } => Some(self.inner.memory.peek(pfn, addr)),
+            Pte::Swap { slot } => Some(self.inner.memory.peek_slot(slot, addr)),
             Pte::Migration { .. } => None,
         }
     }

@@ -16,6 +16,7 @@
 //! (indexed by page): walks read it, changes write it, one operation for all pages that change together.
 //! What stands between two scheduling points happens at once; no `RefCell` borrow may live across one.
 
+use crate::file::FIRST_FILE;
 use crate::interval::{InvalidateFn, ReturnedFn, Subscriptions, event};
 use crate::memory::Memory;
 use crate::pagetable::{Gather, PageTable, Prot, block_of};
@@ -26,7 +27,7 @@ use model::platform::{Atomic, EventKind, RwSem, Shared, VmaFlags};
 use model::units::{Bytes, PAGE_SIZE, Pages};
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 /// mmap_lock held for read.
 pub type MmapRead<'a, L> = <<L as model::platform::Kernel>::RwSem<()> as RwSem<()>>::ReadGuard<'a>;
@@ -46,6 +47,10 @@ pub struct Options {
     /// references then commutes and is no scheduling point, which spares the search most of its work. A put too many is
     /// still seen (I5).
     pub immortal: bool,
+    /// Pages may have several mappings or move: the process forks, moves mappings, shares or maps files. Whoever looks
+    /// for the mappings of a page then looks at all page tables, which costs the search more; without this the calls
+    /// that would make it so panic.
+    pub shares: bool,
 }
 
 /// A process address space. A cheap handle; cloning copies the pointer and takes no reference.
@@ -61,11 +66,16 @@ pub(crate) struct Inner<L: Lab> {
     /// Under `mmap_lock`; looked at without it through `tree_accesses`.
     pub(crate) vmas: RefCell<VmaTree<L>>,
     pub(crate) tree_accesses: L::Visible,
-    pub(crate) anon_vma: L::RwSem<()>,
+    /// One for all processes that fork from each other (`anon_vma->root->rwsem`).
+    pub(crate) anon_vma: Rc<L::RwSem<()>>,
     pub(crate) table: RefCell<PageTable>,
-    pub(crate) walks: L::Visible,
+    /// One for all processes that fork from each other: fork changes two page tables at once.
+    pub(crate) walks: Rc<L::Visible>,
     /// The folio locks of running and finished migrations: 0 while it runs, 1 when done.
-    pub(crate) migrations: RefCell<Vec<Rc<L::Gate>>>,
+    pub(crate) migrations: Rc<RefCell<Vec<Rc<L::Gate>>>>,
+    /// The processes that fork from each other, which is where a page's mappings are looked for. Changes under
+    /// `anon_vma`.
+    pub(crate) family: Rc<RefCell<Vec<Weak<Inner<L>>>>>,
     pub(crate) notifiers: Subscriptions<L>,
     pub(crate) mm_users: L::Atomic,
     pub(crate) mm_count: L::Atomic,
@@ -77,6 +87,14 @@ pub(crate) struct Inner<L: Lab> {
     pub(crate) freed_at: Cell<Option<Stamp>>,
     /// MMF_UNSTABLE: the OOM reaper was here, anonymous memory must not be faulted in any more.
     pub(crate) unstable: Cell<bool>,
+}
+
+/// What processes that fork from each other have in common.
+pub(crate) struct Family<L: Lab> {
+    pub(crate) walks: Rc<L::Visible>,
+    pub(crate) anon_vma: Rc<L::RwSem<()>>,
+    pub(crate) migrations: Rc<RefCell<Vec<Rc<L::Gate>>>>,
+    pub(crate) members: Rc<RefCell<Vec<Weak<Inner<L>>>>>,
 }
 
 impl<L: Lab> Clone for AddressSpace<L> {
@@ -109,12 +127,26 @@ pub struct Sigsegv {
 }
 
 impl<L: Lab> AddressSpace<L> {
-    /// An empty address space with one user, the process. `id` (below 16) names its frames and must be unique among the
+    /// An empty address space with one user, the process. `id` (below 8) names its frames and must be unique among the
     /// address spaces of one [`Memory`].
     ///
     /// # Errors
     /// `ENOMEM` from the locks.
     pub fn new(memory: &Memory<L>, id: u32, options: Options) -> Result<Self, Errno> {
+        let family = Family {
+            walks: Rc::new(L::Visible::new("cpu page table")),
+            anon_vma: Rc::new(RwSem::new("anon_vma", ())?),
+            migrations: Rc::default(),
+            members: Rc::default(),
+        };
+        let space = Self::in_family(memory, id, options, family)?;
+        space.inner.family.borrow_mut().push(Rc::downgrade(&space.inner));
+        Ok(space)
+    }
+
+    /// An empty address space among its relatives, to whom it is not known yet.
+    pub(crate) fn in_family(memory: &Memory<L>, id: u32, options: Options, family: Family<L>) -> Result<Self, Errno> {
+        assert!(id < FIRST_FILE, "address spaces are numbered from 0 to {}", FIRST_FILE - 1);
         Ok(AddressSpace {
             inner: Rc::new(Inner {
                 id,
@@ -123,10 +155,11 @@ impl<L: Lab> AddressSpace<L> {
                 mmap_lock: RwSem::new("mmap_lock", ())?,
                 vmas: RefCell::new(VmaTree::new()),
                 tree_accesses: L::Visible::new("vma tree"),
-                anon_vma: RwSem::new("anon_vma", ())?,
+                anon_vma: family.anon_vma,
                 table: RefCell::default(),
-                walks: L::Visible::new("cpu page table"),
-                migrations: RefCell::default(),
+                walks: family.walks,
+                migrations: family.migrations,
+                family: family.members,
                 notifiers: Subscriptions::new()?,
                 mm_users: Atomic::new("mm_users", 1),
                 mm_count: Atomic::new("mm_count", 1),
@@ -274,6 +307,7 @@ impl<L: Lab> Inner<L> {
             self.memory.remove_maps(first, count);
         }
         gather.runs.append(&mut zapped.runs);
+        zapped.slots.drain(..).for_each(|slot| self.memory.put_slot(slot));
     }
 
     /// `tlb_finish_mmu`: puts the frames. One scheduling point a run of contiguous frames.
