@@ -32,7 +32,7 @@ impl<L: Lab> Inner<L> {
         let huge = self.table.borrow().block_leaf(page).is_some();
         let span = if huge { block_of(page) } else { Pages::new(page, page) };
         let first = pfn - (page - span.first);
-        match self.memory.claim(first, read_only) {
+        match self.memory.claim(first, span.count(), read_only) {
             Claim::Gone => {}
             Claim::Ours => {
                 self.walks.write(Span::new(span.first, span.last));

@@ -362,20 +362,19 @@ impl<L: Lab> Memory<L> {
         });
     }
 
-    /// Looks whether the holder of an entry is the only one who has the frame (`wp_can_reuse_anon_folio`), and takes a
-    /// reference when not. `still`: whether the entry maps it. A scheduling point.
+    /// Looks whether the holder of an entry is the only one who has its frames (`wp_can_reuse_anon_folio`), and takes a
+    /// reference to the first when not. `still`: whether the entry maps them. A scheduling point.
     #[track_caller]
-    pub(crate) fn claim(&self, pfn: u64, still: impl FnOnce() -> bool) -> Claim {
-        self.inner.accesses.write(Span::one(pfn));
+    pub(crate) fn claim(&self, first: u64, count: u64, still: impl FnOnce() -> bool) -> Claim {
+        self.inner.accesses.write(Span::new(first, first + count - 1));
         if !still() {
             return Claim::Gone;
         }
         let mut state = self.inner.state.borrow_mut();
-        let frame = state.frame_mut(pfn);
-        if frame.refs == 1 {
+        if state.all(first, count, |frame| frame.refs == 1) {
             return Claim::Ours;
         }
-        frame.refs += 1;
+        state.frame_mut(first).refs += 1;
         Claim::Shared
     }
 

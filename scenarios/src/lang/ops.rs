@@ -11,9 +11,31 @@ use model::units::{Bytes, PAGE_SIZE};
 
 /// What a CPU thread can do.
 pub(super) const THREAD_OPS: &[&str] = &[
-    "set-attr", "get-attr", "munmap", "mmap", "mprotect", "store", "load", "dontneed", "migrate", "after", "close",
-    "fini", "exit",
+    "set-attr",
+    "get-attr",
+    "munmap",
+    "mmap",
+    "mprotect",
+    "mremap",
+    "store",
+    "load",
+    "dontneed",
+    "madvise-free",
+    "madvise-cold",
+    "pageout",
+    "reclaim",
+    "collapse",
+    "mlock",
+    "munlock",
+    "migrate",
+    "fork",
+    "after",
+    "close",
+    "fini",
+    "exit",
 ];
+/// What of it only the process can do that has opened the GPU, or that is no child itself.
+const NOT_IN_CHILDREN: &[&str] = &["set-attr", "get-attr", "close", "fini", "fork"];
 /// What a wave can do.
 pub(super) const WAVE_OPS: &[&str] = &["read", "write", "after"];
 
@@ -24,6 +46,8 @@ pub(super) enum Where {
     Prepare,
     /// In a thread.
     Thread,
+    /// In a thread of a child process.
+    Child,
     /// In a wave.
     Wave,
 }
@@ -75,8 +99,17 @@ impl Scope<'_> {
         let (known, inside): (&[&str], _) = match here {
             Where::Prepare => (THREAD_OPS, "prepare"),
             Where::Thread => (THREAD_OPS, "a thread"),
+            Where::Child => (THREAD_OPS, "a thread of a child"),
             Where::Wave => (WAVE_OPS, "a wave"),
         };
+        if here == Where::Child && NOT_IN_CHILDREN.contains(&r.name()) {
+            let (label, help) = match r.name() {
+                "fork" => ("a child forks", "only the first process does; it may do so several times"),
+                _ => ("the child has not opened the GPU", "only threads without `process` talk to the driver"),
+            };
+            self.sink.push(Problem::new(format!("`{}` in a thread of a child", r.name()), at, label).help(help));
+            return None;
+        }
         if !known.contains(&r.name()) {
             self.misplaced(node, inside, known, here);
             return None;
@@ -102,6 +135,13 @@ impl Scope<'_> {
             "load" | "read" => self.load(&mut r),
             "dontneed" => self.area(&mut r, Shape::Part, Alignment::Must).map(|area| OpKind::Dontneed { area }),
             "migrate" => self.area(&mut r, Shape::Part, Alignment::Must).map(|area| OpKind::Migrate { area }),
+            "mremap" => self.mremap(&mut r, here),
+            "fork" => r
+                .string_arg("a name for the child", "fork \"child\"")
+                .map(|(child, _)| OpKind::Fork { child: child.to_owned() }),
+            name if let Some(advice) = Advice::named(name) => {
+                self.area(&mut r, Shape::Part, Alignment::Must).map(|area| OpKind::Advise { advice, area })
+            }
             "after" => r
                 .string_arg("the name of a thread or wave", "after \"app\"")
                 .map(|(actor, _)| OpKind::After { actor: actor.to_owned() }),
@@ -148,6 +188,61 @@ impl Scope<'_> {
         let area = self.area(r, Shape::Part, Alignment::of_ioctl(&returns));
         let checks = self.attrs(r, "get-attr \"buf\" access=\"enable\"");
         Some(OpKind::GetAttr { gpu: gpu?, area: area?, checks: checks?, returns })
+    }
+
+    fn mremap(&self, r: &mut Reader<'_>, here: Where) -> Option<OpKind> {
+        const EXAMPLE: &str = "mremap \"buf\" to=\"elsewhere\"";
+        let returns = self.returns(r, here);
+        let area = self.area(r, Shape::Part, Alignment::Must);
+        let to = r.string_prop("to");
+        let to_said = r.node.entry("to").is_some();
+        let to_offset = r.size_prop("to-offset");
+        let new_size = r.size_prop("new-size");
+        let keep = r.bool_prop("keep", false);
+        let (resized, placed) = (r.node.entry("new-size").is_some(), r.node.entry("to-offset").is_some());
+        if !to_said && (keep || placed || !resized) {
+            let what = if keep || placed { "says nothing about where to" } else { "changes nothing" };
+            self.sink.push(
+                Problem::new(format!("this mremap {what}"), r.head_place(), "no `to`")
+                    .help(format!("as in: {EXAMPLE}, or to shrink or grow it: mremap \"buf\" new-size=\"4K\"")),
+            );
+            return None;
+        }
+        let area = area?;
+        let (len, len_at) = match new_size {
+            Some(size) => size?,
+            None => (area.bytes.len(), r.head_place()),
+        };
+        if keep && len != area.bytes.len() {
+            self.sink.push(
+                Problem::new("what is kept cannot change its size, too", len_at, "another size")
+                    .help("MREMAP_DONTUNMAP moves pages only: leave `new-size` or `keep` out"),
+            );
+            return None;
+        }
+        if !to_said {
+            // What it grows into must be declared, so that everybody can see it.
+            let region = self.regions.iter().find(|g| g.name == area.region)?;
+            let offset = area.bytes.start - region.bytes.start;
+            self.within(region, (offset, len_at), Some((len, len_at)), Alignment::Must)?;
+            return Some(OpKind::Mremap { area, to: None, len, keep, returns });
+        }
+        let to = to?;
+        if self.broken.iter().any(|b| b == to.0) {
+            return None;
+        }
+        let names: Vec<&str> = self.regions.iter().map(|g| g.name.as_str()).collect();
+        let target = r.known(to, "region", &names, self.regions.iter().find(|g| g.name == to.0))?;
+        let offset = to_offset.unwrap_or(Some((0, to.1)))?;
+        let bytes = self.within(target, offset, Some((len, len_at)), Alignment::Must)?;
+        if bytes.overlaps(&area.bytes) {
+            self.sink.push(
+                Problem::new("this mremap moves memory onto itself", to.1, "overlaps what is moved")
+                    .help("the target is another region, which may be declared with mapped=#false"),
+            );
+            return None;
+        }
+        Some(OpKind::Mremap { area, to: Some(Area { region: target.name.clone(), bytes }), len, keep, returns })
     }
 
     fn store(&self, r: &mut Reader<'_>) -> Option<OpKind> {

@@ -30,7 +30,8 @@ impl Scenario {
             out.block("prepare", &self.prepare, true);
         }
         for thread in &self.threads {
-            out.block(&format!("thread {}", quoted(&thread.name)), &thread.ops, false);
+            let process = thread.process.as_ref().map_or(String::new(), |p| format!(" process={}", quoted(p)));
+            out.block(&format!("thread {}{process}", quoted(&thread.name)), &thread.ops, false);
         }
         for wave in &self.waves {
             let on = if self.gpus.len() > 1 { format!(" on={}", quoted(&wave.gpu)) } else { String::new() };
@@ -102,9 +103,30 @@ impl Out<'_> {
                 line += &seen(expect);
             }
             OpKind::Load { expect, .. } | OpKind::Read { expect, .. } => line += &seen(expect),
+            OpKind::Mremap { area, to, len, keep, returns } => {
+                if let Some(to) = to {
+                    line += &format!(" to={}", quoted(&to.region));
+                    let start = self.scenario.region(&to.region).map_or(to.bytes.start, |r| r.bytes.start);
+                    if to.bytes.start != start {
+                        line += &format!(" to-offset={}", size(to.bytes.start.saturating_sub(start)));
+                    }
+                }
+                if to.is_none() || *len != area.bytes.len() {
+                    line += &format!(" new-size={}", size(*len));
+                }
+                if *keep {
+                    line += " keep=#true";
+                }
+                line += &returned(returns, prepare);
+            }
+            OpKind::Fork { child } => line += &format!(" {}", quoted(child)),
             OpKind::After { actor } => line += &format!(" {}", quoted(actor)),
             OpKind::Close { gpu } | OpKind::Fini { gpu } => line += &self.gpu(gpu),
-            OpKind::Munmap { .. } | OpKind::Dontneed { .. } | OpKind::Migrate { .. } | OpKind::Exit => {}
+            OpKind::Munmap { .. }
+            | OpKind::Dontneed { .. }
+            | OpKind::Migrate { .. }
+            | OpKind::Advise { .. }
+            | OpKind::Exit => {}
         }
         line
     }
@@ -180,13 +202,11 @@ fn gpu_decl(gpu: &GpuDecl) -> String {
 }
 
 fn region_decl(r: &Region) -> String {
-    let mut text = format!(
-        "region {} at={:#x} size={} prot={}",
-        quoted(&r.name),
-        r.bytes.start,
-        size(r.bytes.len()),
-        quoted(r.prot.name())
-    );
+    let mut text = format!("region {} at={:#x} size={}", quoted(&r.name), r.bytes.start, size(r.bytes.len()));
+    if !r.mapped {
+        return text + " mapped=#false";
+    }
+    text += &format!(" prot={}", quoted(r.prot.name()));
     if r.populate {
         text += " populate=#true";
     }

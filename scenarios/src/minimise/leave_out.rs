@@ -166,7 +166,10 @@ pub(super) fn details_of_operations(s: &Scenario) -> Vec<Candidate> {
     for at in 0..count {
         let unsaid = if at < s.prepare.len() { Returns::ok() } else { Returns::Any };
         try_with(at, &|op| match op {
-            OpKind::SetAttr { returns, .. } | OpKind::GetAttr { returns, .. } | OpKind::Mprotect { returns, .. } => {
+            OpKind::SetAttr { returns, .. }
+            | OpKind::GetAttr { returns, .. }
+            | OpKind::Mremap { returns, .. }
+            | OpKind::Mprotect { returns, .. } => {
                 returns.clone_from(&unsaid);
             }
             OpKind::Store { expect, .. }
