@@ -21,6 +21,13 @@ impl<L: Lab> AddressSpace<L> {
         }
     }
 
+    /// Whether a CPU store to `page`, which is mapped, would go to a copy of it, because others have it, too.
+    pub fn peek_copies_on_write(&self, page: u64) -> bool {
+        let vma = self.inner.vmas.borrow().lookup(page * PAGE_SIZE);
+        let Pte::Present { pfn, prot } = self.peek_pte(page).pte else { return false };
+        prot < Prot::Write && vma.is_some_and(|vma| self.inner.must_copy(&vma, pfn))
+    }
+
     /// All leaves that are not empty, one item per page, in address order.
     pub fn peek_ptes(&self) -> Vec<(u64, Entry)> {
         self.inner.table.borrow().entries().collect()

@@ -138,7 +138,7 @@ fn outcomes(
     });
     let config = Config {
         strategy: Strategy::Exhaustive { preemptions: None, reduction },
-        limits: Limits { executions: Some(FULL), ..Limits::default() },
+        limits: Limits { executions: Some(if reduction { REDUCED } else { FULL }), ..Limits::default() },
         ..Config::default()
     };
     let outcome = explore(&play, &config, None, None);
@@ -148,6 +148,8 @@ fn outcomes(
 
 /// How many executions of a full search there is time for.
 const FULL: u64 = 2_000;
+/// More than any reduced search here needs.
+const REDUCED: u64 = 100_000;
 
 /// The reduced search of each pair must find what the full one finds. Returns how many full searches came to an end.
 fn agree(pairs: impl Iterator<Item = (Act, Act)>, starts: &[(bool, bool)], region: (Bytes, bool)) -> usize {

@@ -57,6 +57,7 @@ fn fork_protects_each_private_vma_with_anonymous_pages_and_no_other() {
         assert_eq!(mm.peek_mapped(FIRST), Some((pfn, false)));
     }
     assert_eq!(world.memory.map_count(pfn), 2);
+    assert!(world.mm.peek_copies_on_write(FIRST) && !world.mm.peek_copies_on_write(FIRST + 12));
     assert_eq!(child.peek_mapped(FIRST + 12), None, "shared memory is faulted in again");
     assert!(child.notifiers().is_empty());
     assert_eq!(child.peek_vmas(), world.mm.peek_vmas());
