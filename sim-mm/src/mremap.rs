@@ -112,12 +112,13 @@ impl<L: Lab> Inner<L> {
         copy.locked.set(true);
         self.vmas.borrow_mut().insert(copy.clone());
         self.move_page_tables(&vma, old, new);
-        self.vma_end_write(reach, &[vma, copy], true);
         if !keep_old {
-            // unmap_source_vma: UNMAP once more, of empty entries.
+            // unmap_source_vma: UNMAP once more, of empty entries. Both VMAs are still locked, so nobody has faulted
+            // anything in.
             self.erase_range(held, old)?;
             self.unmap_range(old.pages());
         }
+        self.vma_end_write(reach, &[vma, copy], true);
         Ok(())
     }
 
