@@ -15,6 +15,10 @@ use interleave::lab::{Lab, Span, Visible};
 use model::platform::{EventKind, RwSem};
 use model::units::{Bytes, PAGE_SIZE, Pages};
 use model::{Errno, note};
+use std::rc::Rc;
+
+/// A VMA, and what of it a call is about.
+type Part<L> = (Rc<VmaNode<L>>, Bytes);
 
 impl<L: Lab> AddressSpace<L> {
     /// Memory is short: the anonymous pages in `bytes` are swapped out, page by page, as kswapd does it from the other
@@ -83,7 +87,7 @@ impl<L: Lab> AddressSpace<L> {
 
 impl<L: Lab> Inner<L> {
     /// The VMAs in `bytes` with the part of each, and ENOMEM when there are holes between them.
-    pub(crate) fn parts(&self, bytes: Bytes) -> (Vec<(std::rc::Rc<VmaNode<L>>, Bytes)>, Result<(), Errno>) {
+    pub(crate) fn parts(&self, bytes: Bytes) -> (Vec<Part<L>>, Result<(), Errno>) {
         let hit = self.vmas.borrow().overlapping(bytes);
         let parts: Vec<_> = hit.into_iter().map(|vma| (vma.clone(), vma.bytes().clip(&bytes))).collect();
         let covered: u64 = parts.iter().map(|(_, part)| part.len()).sum();
