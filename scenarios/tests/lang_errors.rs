@@ -74,7 +74,6 @@ fn a_name_that_nobody_knows_gets_the_one_that_was_probably_meant() {
         ("an unknown access", with_region("    thread \"t\" { set-attr \"buf\" access=\"enabled\" }")),
         ("an unknown strategy", with_region("    explore strategy=\"radnom\"\n    thread \"t\" { exit; }")),
         ("a wave that does what only a thread can", with_region("    gpu \"w\" { munmap \"buf\" }")),
-        ("a thread that reads like a wave", with_region("    thread \"t\" { read \"buf\" }")),
         ("a wave that declares its GPU", with_region("    gpu \"w\" xnack=#true { read \"buf\" }")),
     ]);
     insta::assert_snapshot!(told);
@@ -246,7 +245,7 @@ fn what_cannot_be_done_with_memory_and_children_is_refused() {
         (
             "a child that talks to the driver",
             with_region(
-                "    thread \"t\" { fork \"c\" }\n    thread \"u\" process=\"c\" { set-attr \"buf\" access=\"enable\"; fork \"d\" }",
+                "    thread \"t\" { fork \"c\" }\n    thread \"u\" process=\"c\" { set-attr \"buf\" access=\"enable\"; read \"buf\"; fork \"d\" }",
             ),
         ),
     ]);
