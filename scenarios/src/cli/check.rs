@@ -99,7 +99,7 @@ pub(super) fn check(args: &CheckArgs, terminal: &Terminal, stop: &Arc<AtomicBool
                     Err(why) => trouble = Some(why),
                 }
                 // Whoever asks for one thing wants to see it; of a whole corpus what nobody expected, and one example.
-                if !args.json && (asked_for(args, &one.job) || one.as_expected == Some(false)) {
+                if !args.json && !args.summary && (asked_for(args, &one.job) || one.as_expected == Some(false)) {
                     one.told = true;
                     terminal.print(&format!("{}\n", tell(&one, result, finding, &args.plant, &page)));
                 }
@@ -107,7 +107,9 @@ pub(super) fn check(args: &CheckArgs, terminal: &Terminal, stop: &Arc<AtomicBool
         }
         // A deadlock that nobody expected is told whatever else was found.
         let surprising = one.as_expected != Some(true) || asked_for(args, &one.job);
-        if let Some(result) = one.result.as_ref().filter(|r| !args.json && !r.predicted.is_empty() && surprising) {
+        if let Some(result) =
+            one.result.as_ref().filter(|r| !args.json && !args.summary && !r.predicted.is_empty() && surprising)
+        {
             match predictions(
                 &one.job,
                 result,
