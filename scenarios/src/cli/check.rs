@@ -95,7 +95,8 @@ pub(super) fn check(args: &CheckArgs, terminal: &Terminal, stop: &Arc<AtomicBool
             }
             if let CheckVerdict::Violated(finding) = &result.verdict {
                 match save(&args.traces, &one.job, &args.plant, finding) {
-                    Ok(saved) => one.saved = Some(saved),
+                    // a summary does not say where
+                    Ok(saved) => one.saved = (!args.summary).then_some(saved),
                     Err(why) => trouble = Some(why),
                 }
                 // Whoever asks for one thing wants to see it; of a whole corpus what nobody expected, and one example.
