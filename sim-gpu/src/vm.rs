@@ -84,7 +84,7 @@ pub(crate) struct Inner<L: Lab> {
     tlb_seq: L::Atomic,
     unplugged: Cell<bool>,
     fences: Cell<u64>,
-    costs: Tally,
+    pub(crate) costs: Tally,
     pub(crate) retry: Option<RetryRings<L>>,
     pub(crate) vram: Option<VramManager<L>>,
     pub(crate) engine: Option<Engine<L>>,

@@ -91,7 +91,8 @@ impl<P: Platform> Svms<P> {
                     let _locked = range.lock();
                     range.bo.write_once(BoRef::NONE);
                 } else {
-                    note!(P::Kernel, "eviction: {} keeps pages in VRAM", range.pages());
+                    let own = range.pages();
+                    note!(P::Kernel, "eviction: {own} keeps pages in VRAM");
                 }
             }
         }

@@ -130,12 +130,14 @@ impl<P: Platform> Svms<P> {
         let _migration = range.lock_migration();
         // 6.
         if self.skip_recover(handle) {
-            note!(P::Kernel, "range {} waits for the deferred work", range.pages());
+            let own = range.pages();
+            note!(P::Kernel, "range {own} waits for the deferred work");
             return Ok(Fault::Forget);
         }
         // 7.
         if range.validate_timestamp.get().is_some_and(|at| timestamp < at + RETRY_FAULT_PENDING_MS) {
-            note!(P::Kernel, "range {} was mapped a moment ago", range.pages());
+            let own = range.pages();
+            note!(P::Kernel, "range {own} was mapped a moment ago");
             return Ok(Fault::Done);
         }
         // 8.
