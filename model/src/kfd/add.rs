@@ -126,8 +126,8 @@ impl<P: Platform> Svms<P> {
     /// `part` was cut off a range of `own` at `cut`: it is inserted, and mapped again where a huge leaf may have been cut.
     fn cut_off(&self, change: &Change<P>, own: Pages, cut: u64, part: Handle<P>) {
         change.insert.push_front(&self.ranges, part);
-        let (first, last) = (own.first.next_multiple_of(HUGE), own.last & !(HUGE - 1));
-        if last > first && cut > first && cut < last && !cut.is_multiple_of(HUGE) {
+        let (first, last) = (own.first.next_multiple_of(HUGE), (own.last + 1) & !(HUGE - 1));
+        if cut > first && cut < last && !cut.is_multiple_of(HUGE) {
             change.remap.push_front(&self.ranges, part);
         }
     }

@@ -16,9 +16,8 @@
 //! CH, DL, KFD's own locks inside it). The CPU fault callback comes with MM for read and takes SV, MG. The worker that
 //! empties a buffer object takes MM for read and MG, not SV.
 //!
-//! Fields that several paths of the original read or write without a lock in common are [`Kernel::Shared`](crate::platform::Kernel::Shared)
-//! here: bounds, attributes, the words of children lists, `mapped_to_gpu`, `actual_loc`, `vram_pages`, `svm_bo`. DMA
-//! arrays are [`Kernel::Plain`](crate::platform::Kernel::Plain): who splits a range frees the array, and somebody who writes it then without
+//! Fields that several paths of the original read or write without a lock in common are [`Kernel::Shared`] here: bounds, attributes, the words of children lists, `mapped_to_gpu`, `actual_loc`, `vram_pages`, `svm_bo`. DMA
+//! arrays are [`Kernel::Plain`]: who splits a range frees the array, and somebody who writes it then without
 //! the lock of the splitter is a data race that is worth a report.
 
 use super::Svms;

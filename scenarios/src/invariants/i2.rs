@@ -4,7 +4,7 @@ use super::fail;
 use crate::world::{Device, World};
 use interleave::lab::{Invariant, Lab};
 use model::attr::Segment;
-use model::platform::PteFlags;
+use model::platform::{Interconnect, PteFlags};
 use model::units::{PAGE_SHIFT, Pages};
 use sim_gpu::page_table::Pte;
 
@@ -28,7 +28,8 @@ pub fn entries_are_right<L: Lab>(world: &World<L>, device: &Device<L>) {
             }
             continue;
         };
-        let on_cpu = world.mm.peek_mapped(page);
+        let on_cpu = world.mm.peek_mapped(page).or_else(|| world.mm.peek_device(page));
+        let in_vram = world.mm.peek_device(page).is_some();
         if on_cpu.map(|(pfn, _)| pfn) != Some(reach.pfn) {
             let what = format!(
                 "page {page:#x} leads to frame {:#x} on {}, the CPU's page table says {}",
@@ -38,7 +39,8 @@ pub fn entries_are_right<L: Lab>(world: &World<L>, device: &Device<L>) {
             );
             fail::<L>(Invariant::I2, what, since);
         }
-        if entry.flags.has(PteFlags::WRITEABLE) && on_cpu.is_some_and(|(_, writable)| !writable) {
+        // A device page's CPU entry says nothing about who may write: it became readable when something was reprotected.
+        if !in_vram && entry.flags.has(PteFlags::WRITEABLE) && on_cpu.is_some_and(|(_, writable)| !writable) {
             let what = format!(
                 "page {page:#x} is writable on {}, and the CPU's page table has frame {:#x} there for reading only",
                 device.name, reach.pfn
@@ -52,7 +54,12 @@ pub fn entries_are_right<L: Lab>(world: &World<L>, device: &Device<L>) {
             let what = format!("page {page:#x} has a valid entry on {}, its attributes give no access", device.name);
             fail::<L>(Invariant::I2, what, since);
         }
-        let want = device.view().pte_flags(&device.vm, page, &attrs, !vma.flags.write, entry.flags);
+        let proto = match in_vram {
+            false => Interconnect::System,
+            true if entry.flags.has(PteFlags::SYSTEM) => Interconnect::PeerVram,
+            true => Interconnect::Vram,
+        };
+        let want = device.view().pte_flags(&device.vm, page, &attrs, !vma.flags.write, proto);
         if let Some(want) = want.filter(|want| *want != entry.flags) {
             let what = format!(
                 "page {page:#x} is mapped {:?} on {}, its attributes ({:?}) and VMA say {want:?}",

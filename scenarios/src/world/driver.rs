@@ -13,10 +13,11 @@ use model::amdgpu::{self, IoctlArgs, Svm, SvmConfig, UserAttrs, pte};
 use model::attr::{Attrs, Segment};
 use model::gpusvm::ChunkSizes;
 use model::kfd::{MAX_GPUS, Svms, SvmsConfig};
-use model::platform::{ClientId, MmuEvent, PteFlags, RetryFault, VramBlock, WorkFunc};
+use model::platform::{ClientId, Interconnect, MmuEvent, PteFlags, RetryFault, VramBlock, WorkFunc};
 use model::units::{Bytes, Pages};
 use sim_gpu::GpuVm;
 use sim_mm::{AddressSpace, MmapRead};
+use std::cell::Cell;
 use std::rc::Rc;
 
 /// The PASID of the process's VM; 0 names none.
@@ -40,6 +41,8 @@ pub(super) struct Drm<L: Lab> {
     mm: AddressSpace<L>,
     /// Of the module, so that it lives as long as the devices.
     slabs: Rc<Slabs<Simulated<L>>>,
+    /// Whether the VM is torn down.
+    gone: Cell<bool>,
 }
 
 impl<L: Lab> Drm<L> {
@@ -72,7 +75,7 @@ impl<L: Lab> Drm<L> {
             assert_eq!(refused, Err(Errno::EINVAL), "an ioctl without arguments is refused");
         }
         let svm = manager.svm_of(vm).expect("a compute VM has an instance");
-        Drm { manager, vm, svm, mm: mm.clone(), slabs: slabs.clone() }
+        Drm { manager, vm, svm, mm: mm.clone(), slabs: slabs.clone(), gone: Cell::new(false) }
     }
 
     #[track_caller]
@@ -172,6 +175,7 @@ impl<L: Lab> Driver<L> {
     /// The CPU touched a page in this GPU's memory. mmap_lock is held, for write when there is no guard.
     pub(super) fn migrate_to_ram(&self, held: Option<&MmapRead<'_, L>>, addr: u64, pfn: u64) -> Result<(), Errno> {
         match self {
+            Driver::Drm(drm) if drm.gone.get() => Err(Errno::EFAULT),
             Driver::Drm(drm) => {
                 let held = held.expect("no DRM design faults with mmap_lock held for write");
                 drm.svm().migrate_to_ram(held, addr, pfn)
@@ -183,6 +187,8 @@ impl<L: Lab> Driver<L> {
     /// A folio in this GPU's memory is free.
     pub(super) fn folio_free(&self, data: u64) {
         match self {
+            // The kernel's pagemap belongs to the device and stays; ours went with the instance, and its accounts with it.
+            Driver::Drm(drm) if drm.gone.get() => {}
             Driver::Drm(drm) => drm.svm().folio_free(data),
             Driver::Kfd(svms, _) => svms.folio_free(data),
         }
@@ -207,7 +213,10 @@ impl<L: Lab> Driver<L> {
     /// `amdgpu_vm_fini`; the file's memory stays, because somebody may still be in an ioctl.
     pub(super) fn fini(&self) {
         match self {
-            Driver::Drm(drm) => drm.manager.vm_fini(drm.vm),
+            Driver::Drm(drm) => {
+                drm.manager.vm_fini(drm.vm);
+                drm.gone.set(true);
+            }
             Driver::Kfd(..) => unreachable!("the parser keeps close and fini from kfd"),
         }
     }
@@ -281,19 +290,21 @@ impl<'a, L: Lab> View<'a, L> {
         }
     }
 
-    /// What the entry of `page`, which is `entry` now, has to hold by attributes and VMA. None: nobody can say.
+    /// What the entry of `page`, which is reached by `proto`, has to hold by attributes and VMA. None: nobody can say.
     pub fn pte_flags(
         &self,
         gpu: &GpuVm<L>,
         page: u64,
         attrs: &Attrs,
         read_only: bool,
-        entry: PteFlags,
+        proto: Interconnect,
     ) -> Option<PteFlags> {
+        let properties = gpu.properties();
         match self.0 {
-            // Whose memory an entry without SYSTEM, or one through a peer's BAR, leads to is the driver's own arithmetic.
-            Driver::Drm(_) if !entry.has(PteFlags::SYSTEM) || gpu.vram().is_some() => None,
-            Driver::Drm(_) => Some(pte::pte_flags(&gpu.properties(), attrs.flags, read_only)),
+            Driver::Drm(drm) if drm.svm().uapi() == model::attr::Uapi::V4 => {
+                Some(pte::segment_pte_flags(&properties, attrs.flags, read_only, proto))
+            }
+            Driver::Drm(_) => Some(pte::pte_flags(&properties, attrs.flags, read_only)),
             Driver::Kfd(svms, index) => svms.inspect().pte_flags(*index, page, read_only),
         }
     }

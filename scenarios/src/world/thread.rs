@@ -104,8 +104,8 @@ impl<L: Lab> World<L> {
             OpKind::Exit => {
                 // KFD's release hook runs before the address space goes: its queues are destroyed, not stopped.
                 self.changing(Change::TAKE_BACK, Bytes::new(0, u64::MAX), || {
-                    self.kfd.release();
                     self.gpus.iter().for_each(|device| device.driver().process_release());
+                    self.kfd.release();
                     self.mm.exit();
                 });
             }

@@ -115,6 +115,27 @@ pub(crate) enum What {
     Copy { to: u8 },
 }
 
+impl What {
+    /// Whether pages are taken away by it, or may be.
+    pub(crate) fn is_event(self) -> bool {
+        matches!(
+            self,
+            What::Munmap
+                | What::Mmap { .. }
+                | What::Mprotect(_)
+                | What::Dontneed
+                | What::Migrate
+                | What::EvictVram
+                | What::Reset
+        )
+    }
+
+    /// Whether pages, entries or attributes may change.
+    pub(crate) fn changes_something(self) -> bool {
+        self.is_event() || matches!(self, What::Set(_) | What::Store | What::Load)
+    }
+}
+
 /// Programs on machines with or without XNACK. `vram`: whether GPUs may have memory.
 pub(crate) fn programs(xnack: bool, vram: bool) -> impl Strategy<Value = Program> {
     let steps = proptest::collection::vec(step(), 1..14);
@@ -130,11 +151,11 @@ pub(crate) fn programs(xnack: bool, vram: bool) -> impl Strategy<Value = Program
 }
 
 fn machine(xnack: bool, vram: bool) -> impl Strategy<Value = Machine> {
-    let chunks: &[&[u64]] = &[&[16 << 10, 4 << 10], &[64 << 10, 16 << 10, 4 << 10]];
+    let chunks: &[&[u64]] = &[&[4 << 10], &[16 << 10, 4 << 10], &[64 << 10, 16 << 10, 4 << 10]];
     let vram = if vram { vec![0, 0, 64, 256] } else { vec![0] };
     let granularity = select(vec![None, Some(0), Some(2), Some(4)]);
     let rest = (1..=2usize, select(vram), any::<bool>(), prop::bool::weighted(0.7), granularity);
-    (select(chunks), proptest::collection::vec(1..=4u64, 1..=2), rest).prop_map(
+    (select(chunks), proptest::collection::vec(1..=24u64, 1..=2), rest).prop_map(
         move |(chunks, sizes, (gpus, vram, cam, populate, granularity))| {
             let chunk = chunks[0] >> 12;
             // 8 to 24 pages in all, or one chunk of the large ones in each of two regions.

@@ -1,7 +1,7 @@
 //! The naive reference: takes a program step by step, says what each call must return and each access must see, and
 //! writes that down as a scenario.
 
-use super::attrs::{self, ALWAYS_MAPPED, Attrs, DEFAULT_FLAGS, GPU_RO};
+use super::attrs::{self, ALWAYS_MAPPED, Attrs, DEFAULT_FLAGS, GPU_RO, READ_MOSTLY};
 use super::pages::{OnGpu, Page, Vma, pages_of, whole_chunks};
 use super::program::{Loc, Machine, Program, Request, Step, What};
 use super::rules::{Avoid, Rule, Rules};
@@ -32,6 +32,8 @@ struct Reference<'p> {
     machine: &'p Machine,
     regions: Vec<Vec<Page>>,
     last_vma: u32,
+    /// For each GPU, whether its TLB may hold something.
+    in_tlb: Vec<bool>,
     ops: Vec<Op>,
 }
 
@@ -86,7 +88,7 @@ impl<'p> Reference<'p> {
             gpus: vec![on; machine.gpus],
         };
         let regions = machine.regions.iter().zip(0..).map(|(pages, vma)| vec![page(vma); *pages as usize]);
-        Reference { rules, machine, regions: regions.collect(), last_vma: 1, ops: Vec::new() }
+        Reference { rules, machine, regions: regions.collect(), last_vma: 1, in_tlb: vec![false; machine.gpus], ops: Vec::new() }
     }
 
     fn page(&self, (region, page): At1) -> &Page {
@@ -126,6 +128,17 @@ impl<'p> Reference<'p> {
         let one = (region, pages.start);
         if self.disturbs_lost_pages(&step.what) {
             self.give_access_back();
+        }
+        if step.what.is_event() && self.rules.avoids(Avoid::EventOnPartOfAChunk) {
+            pages = whole_chunks(pages, self.machine.chunk());
+        }
+        if step.what.changes_something() {
+            self.wait_for_repair();
+            self.flush_tlbs();
+        }
+        if matches!(step.what, What::Migrate) && self.machine.chunk() > 1 && self.rules.avoids(Avoid::EventOnPartOfAChunk) {
+            // It goes page by page.
+            return;
         }
         match step.what {
             What::Set(request) => {
@@ -183,9 +196,15 @@ impl<'p> Reference<'p> {
             // There is no such flag any more.
             request.set &= !ALWAYS_MAPPED;
             request.clear &= !ALWAYS_MAPPED;
-            if attrs::array(&request, self.machine.gpus).is_empty() {
-                return;
-            }
+        }
+        if self.rules.avoids(Avoid::ReadOnlyZeroPages) {
+            request.set &= !GPU_RO;
+        }
+        if self.machine.vram == 0 && self.rules.avoids(Avoid::FailingPrefetch) {
+            request.prefetch = request.prefetch.map(|_| Loc::System);
+        }
+        if attrs::array(&request, self.machine.gpus).is_empty() {
+            return;
         }
         let holes = self.has_hole(region, &pages);
         let gpus = self.machine.gpus;
@@ -213,14 +232,10 @@ impl<'p> Reference<'p> {
         let any_told = changes.iter().any(told);
         let unreadable = changes.iter().any(|(_, new, bad)| *bad && new.has_access() && eager(new));
         let reports_unreadable = self.rules.design == Design::Hardened || self.rules.design == Design::PocV1;
-        let prefetches = changes.iter().any(|(_, new, _)| new.prefetches_to_gpu());
         let returns = if holes {
             Returns::OneOf(vec![Err(Errno::EFAULT)])
         } else if reports_unreadable && any_told && unreadable {
             Returns::OneOf(vec![Err(Errno::EFAULT)])
-        } else if self.rules.has(Rule::PrefetchMayFail) && prefetches {
-            let errors = [Errno::ENOMEM, Errno::ENOSPC, Errno::EBUSY, Errno::EINVAL, Errno::ENODEV];
-            Returns::OneOf(std::iter::once(Ok(())).chain(errors.map(Err)).collect())
         } else {
             Returns::ok()
         };
@@ -242,7 +257,6 @@ impl<'p> Reference<'p> {
         let shared = self.rules.has(Rule::AttrsOfTheProcess);
         let keeps_entries = self.rules.has(Rule::LostAccessStaysMapped);
         for ((page, (_, new, unreadable)), told) in pages.zip(changes).zip(told_each) {
-            let certain = !(self.rules.has(Rule::PrefetchMayFail) && new.prefetches_to_gpu());
             let page = self.page_mut((region, page));
             page.registered = true;
             for (other, on) in page.gpus.iter_mut().enumerate() {
@@ -252,7 +266,7 @@ impl<'p> Reference<'p> {
                     on.attrs = Attrs { access: on.attrs.access, ..new };
                 }
                 on.may_be_mapped = on.attrs.has_access() || (on.may_be_mapped && keeps_entries);
-                on.promised |= told && !unreadable && certain && on.attrs.has_access() && (other == gpu || shared);
+                on.promised |= told && !unreadable && on.attrs.has_access() && (other == gpu || shared);
             }
         }
     }
@@ -327,6 +341,35 @@ impl<'p> Reference<'p> {
     /// Whether there can be entries without access.
     fn leaves_entries(&self) -> bool {
         self.rules.has(Rule::LostAccessStaysMapped) || self.rules.has(Rule::AccessDoesNotMatter)
+    }
+
+    /// An access of the GPU waits until the queues run, and with them that everything is mapped again.
+    fn wait_for_repair(&mut self) {
+        let stops = !self.rules.xnack
+            || self.regions.iter().flatten().any(|page| page.gpus.iter().any(|on| on.attrs.flags & ALWAYS_MAPPED != 0));
+        let began = !self.ops.is_empty();
+        if began && stops && self.rules.avoids(Avoid::ChangeDuringRepair) {
+            self.gpu_read(0, (0, 0));
+        }
+    }
+
+    /// A flag of a page that is mapped is turned over on each GPU whose TLB may hold something.
+    fn flush_tlbs(&mut self) {
+        if !self.rules.avoids(Avoid::StaleTlb) {
+            return;
+        }
+        for gpu in 0..self.machine.gpus {
+            if std::mem::take(&mut self.in_tlb[gpu]) {
+                let mapped = |page: &Page| page.vma.is_some() && page.gpus[gpu].promised && page.gpus[gpu].attrs.has_access();
+                let found = (0..self.regions.len())
+                    .find_map(|region| Some((region, self.regions[region].iter().position(mapped)?)));
+                if let Some((region, page)) = found {
+                    let is_set = self.page((region, page)).gpus[gpu].attrs.flags & READ_MOSTLY != 0;
+                    let (set, clear) = if is_set { (0, READ_MOSTLY) } else { (READ_MOSTLY, 0) };
+                    self.set(gpu, region, page..page + 1, &Request { set, clear, ..Request::default() });
+                }
+            }
+        }
     }
 
     // ---- mm -------------------------------------------------------------------------------------------------------
@@ -483,6 +526,7 @@ impl<'p> Reference<'p> {
 
     /// What an access leaves behind.
     fn touch(&mut self, gpu: usize, at: At1, comes: Comes) {
+        self.in_tlb[gpu] |= comes != Comes::Fault;
         if !self.rules.xnack {
             return;
         }

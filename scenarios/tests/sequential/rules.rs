@@ -25,10 +25,6 @@ pub(crate) enum Rule {
     AccessDoesNotMatter,
     /// Losing access does not unmap (amdgpu-svm 4.4; kfd-svm 11): an access afterwards may work or fault.
     LostAccessStaysMapped,
-    /// SET_ATTR passes over pages that cannot be read, and says nothing (kfd-svm 9 step 4).
-    UnreadableIsPassedOver,
-    /// A prefetch that does not work is the result of the call, whatever else was asked for (kfd-svm 3.1 step 9).
-    PrefetchMayFail,
 }
 
 /// What is left out of programs. Each would make the design fall, as `avoided.rs` shows.
@@ -48,6 +44,19 @@ pub(crate) enum Avoid {
     HoleWithoutNewAttrs,
     /// Attributes that differ within a chunk (amdgpu-svm R18, R19).
     AttrsWithinAChunk,
+    /// An event on a part of a chunk that is mapped: only that part's entries go, and all of its DMA mappings
+    /// (amdgpu-svm R27).
+    EventOnPartOfAChunk,
+    /// Read-only entries of the zero page: the first store is an event on that page alone ([`Avoid::EventOnPartOfAChunk`]).
+    ReadOnlyZeroPages,
+    /// The next change while an eviction is being repaired: workers trip over each other (amdgpu-svm R8), and a range
+    /// that is cut forgets that it was evicted (kfd). An access of the GPU waits for the repair.
+    ChangeDuringRepair,
+    /// Translations in the TLB when pages are taken away: the restore work does not flush it. (Whether the hardware does when
+    /// it maps the queues again is not said anywhere; the simulated one does not.) A SET_ATTR of a flag flushes it before.
+    StaleTlb,
+    /// A prefetch to a GPU without memory: it fails, and what else was asked for is stored and not applied (kfd-svm 3.1).
+    FailingPrefetch,
     /// RESET_ATTR of pages whose flags are not the defaults: mapped pages keep the flags they have (amdgpu-svm 7.3).
     ResetOfFlags,
 }
@@ -78,7 +87,7 @@ impl Rules {
             Design::PocV8 => matches!(rule, GetLooksAtVmas | AccessDoesNotMatter),
             Design::Kfd => match rule {
                 AttrsOfTheProcess | AttrsGoWithTheMapping | HolesDoNotCount | GetLooksAtVmas => true,
-                LostAccessStaysMapped | UnreadableIsPassedOver | PrefetchMayFail => true,
+                LostAccessStaysMapped => true,
                 FaultRegisters | PreferredIsAccess => self.xnack,
                 AccessDoesNotMatter => false,
             },
@@ -93,13 +102,28 @@ impl Rules {
         }
         match self.design {
             Design::Hardened => false,
-            Design::PocV1 => !matches!(avoid, GpuAccessToHole | GpuWriteToReadOnlyAttr),
-            Design::PocV8 => {
-                matches!(avoid, GpuAccessToHole | GpuWriteToReadOnlyAttr | PartOfAChunkProtected | ResetOfFlags)
-            },
+            Design::PocV1 => matches!(
+                avoid,
+                PartOfAChunkProtected
+                    | Unreadable
+                    | EventAfterLostAccess
+                    | HoleWithoutNewAttrs
+                    | AttrsWithinAChunk
+                    | ChangeDuringRepair
+            ),
+            Design::PocV8 => matches!(
+                avoid,
+                GpuAccessToHole
+                    | GpuWriteToReadOnlyAttr
+                    | PartOfAChunkProtected
+                    | EventOnPartOfAChunk
+                    | ReadOnlyZeroPages
+                    | ResetOfFlags
+            ),
             Design::Kfd => match avoid {
                 GpuWriteToReadOnlyAttr => self.xnack,
-                Unreadable | EventAfterLostAccess => true,
+                StaleTlb => !self.xnack,
+                Unreadable | EventAfterLostAccess | ChangeDuringRepair | FailingPrefetch => true,
                 _ => false,
             },
         }
