@@ -200,11 +200,17 @@ impl<'p> Reference<'p> {
         if self.rules.avoids(Avoid::ReadOnlyZeroPages) {
             request.set &= !GPU_RO;
         }
+        if request.access == Some(Access::None) && self.rules.avoids(Avoid::EventAfterLostAccess) {
+            (request.set, request.clear) = (0, 0);
+        }
         if self.machine.vram == 0 && self.rules.avoids(Avoid::FailingPrefetch) {
             request.prefetch = request.prefetch.map(|_| Loc::System);
         }
         if attrs::array(&request, self.machine.gpus).is_empty() {
             return;
+        }
+        if self.rules.avoids(Avoid::SetOverZeroPages) {
+            self.fill_zero_pages(region, pages.clone());
         }
         let holes = self.has_hole(region, &pages);
         let gpus = self.machine.gpus;
@@ -257,6 +263,7 @@ impl<'p> Reference<'p> {
         let shared = self.rules.has(Rule::AttrsOfTheProcess);
         let keeps_entries = self.rules.has(Rule::LostAccessStaysMapped);
         for ((page, (_, new, unreadable)), told) in pages.zip(changes).zip(told_each) {
+            let prefetched = self.rules.has(Rule::AccessDoesNotMatter) && new.prefetches_to_gpu();
             let page = self.page_mut((region, page));
             page.registered = true;
             for (other, on) in page.gpus.iter_mut().enumerate() {
@@ -265,7 +272,7 @@ impl<'p> Reference<'p> {
                 } else if shared {
                     on.attrs = Attrs { access: on.attrs.access, ..new };
                 }
-                on.may_be_mapped = on.attrs.has_access() || (on.may_be_mapped && keeps_entries);
+                on.may_be_mapped = on.attrs.has_access() || prefetched || (on.may_be_mapped && keeps_entries);
                 on.promised |= told && !unreadable && on.attrs.has_access() && (other == gpu || shared);
             }
         }
@@ -309,6 +316,7 @@ impl<'p> Reference<'p> {
             && match what {
                 What::Get => false,
                 // The first access of the CPU, or of another GPU, may bring in a page, which is an event to the others.
+                What::Set(request) if request.set | request.clear != 0 => true,
                 What::Set(_) | What::Load | What::Read | What::Write | What::Add | What::Copy { .. } => !alone,
                 _ => true,
             }
@@ -343,12 +351,18 @@ impl<'p> Reference<'p> {
         self.rules.has(Rule::LostAccessStaysMapped) || self.rules.has(Rule::AccessDoesNotMatter)
     }
 
-    /// An access of the GPU waits until the queues run, and with them that everything is mapped again.
+    /// GET_ATTR waits for the work that munmap leaves (not in the first posting); an access of the GPU waits until the queues
+    /// run, and with them that everything is mapped again.
     fn wait_for_repair(&mut self) {
-        let stops = !self.rules.xnack
-            || self.regions.iter().flatten().any(|page| page.gpus.iter().any(|on| on.attrs.flags & ALWAYS_MAPPED != 0));
-        let began = !self.ops.is_empty();
-        if began && stops && self.rules.avoids(Avoid::ChangeDuringRepair) {
+        if self.ops.is_empty() || !self.rules.avoids(Avoid::ChangeDuringRepair) {
+            return;
+        }
+        let always_mapped = |page: &Page| page.gpus.iter().any(|on| on.attrs.flags & ALWAYS_MAPPED != 0);
+        let stops = !self.rules.xnack || self.regions.iter().flatten().any(always_mapped);
+        if self.rules.design != Design::PocV1 {
+            self.get(0, 0, 0..1);
+        }
+        if self.rules.design != Design::PocV8 && stops {
             self.gpu_read(0, (0, 0));
         }
     }
@@ -482,6 +496,16 @@ impl<'p> Reference<'p> {
         self.op(OpKind::Store { area, value, expect });
         if done {
             self.regions[region][pages].iter_mut().for_each(|page| page.values = BTreeSet::from([value]));
+        }
+    }
+
+    /// Stores the zero that pages hold which nobody has stored to.
+    fn fill_zero_pages(&mut self, region: usize, pages: Range<usize>) {
+        for page in pages {
+            let of = self.page((region, page));
+            if of.values == BTreeSet::from([0]) && of.vma.is_some_and(|vma| vma.prot.write) {
+                self.store(region, page..page + 1, 0);
+            }
         }
     }
 

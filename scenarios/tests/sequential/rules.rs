@@ -38,7 +38,8 @@ pub(crate) enum Avoid {
     PartOfAChunkProtected,
     /// mprotect or mmap to PROT_NONE: restoring it never succeeds (amdgpu-svm R3, R16), or the old entries stay (kfd).
     Unreadable,
-    /// Events on pages that have lost access: nobody takes their entries back. Access is returned before.
+    /// Events, or changes of flags, on pages that have lost access: nobody takes their entries back or changes them. Access
+    /// is returned before.
     EventAfterLostAccess,
     /// munmap without mapping the pages and setting all attributes anew (amdgpu-svm R9, R16, R21).
     HoleWithoutNewAttrs,
@@ -49,12 +50,15 @@ pub(crate) enum Avoid {
     EventOnPartOfAChunk,
     /// Read-only entries of the zero page: the first store is an event on that page alone ([`Avoid::EventOnPartOfAChunk`]).
     ReadOnlyZeroPages,
-    /// The next change while an eviction is being repaired: workers trip over each other (amdgpu-svm R8), and a range
-    /// that is cut forgets that it was evicted (kfd). An access of the GPU waits for the repair.
+    /// The next change while workers are busy with the last: they trip over each other (amdgpu-svm R8, L1), and a range
+    /// that is cut forgets that it was evicted (kfd). An access of the GPU, or a call that waits for them, comes before.
     ChangeDuringRepair,
     /// Translations in the TLB when pages are taken away: the restore work does not flush it. (Whether the hardware does when
     /// it maps the queues again is not said anywhere; the simulated one does not.) A SET_ATTR of a flag flushes it before.
     StaleTlb,
+    /// SET_ATTR over the zero page: collecting the pages copies it, which is an event, which is EAGAIN for each of them
+    /// (kfd-svm 9; libhsakmt calls again). A store comes before.
+    SetOverZeroPages,
     /// A prefetch to a GPU without memory: it fails, and what else was asked for is stored and not applied (kfd-svm 3.1).
     FailingPrefetch,
     /// RESET_ATTR of pages whose flags are not the defaults: mapped pages keep the flags they have (amdgpu-svm 7.3).
@@ -118,11 +122,13 @@ impl Rules {
                     | PartOfAChunkProtected
                     | EventOnPartOfAChunk
                     | ReadOnlyZeroPages
+                    | ChangeDuringRepair
                     | ResetOfFlags
             ),
             Design::Kfd => match avoid {
                 GpuWriteToReadOnlyAttr => self.xnack,
                 StaleTlb => !self.xnack,
+                SetOverZeroPages => true,
                 Unreadable | EventAfterLostAccess | ChangeDuringRepair | FailingPrefetch => true,
                 _ => false,
             },
