@@ -101,7 +101,10 @@ pub(crate) enum What {
     Get,
     Reset,
     Munmap,
-    Mmap { prot: Prot, populate: bool },
+    Mmap {
+        prot: Prot,
+        populate: bool,
+    },
     Mprotect(Prot),
     Store,
     Load,
@@ -112,7 +115,9 @@ pub(crate) enum What {
     Write,
     Add,
     /// To this page of the same region.
-    Copy { to: u8 },
+    Copy {
+        to: u8,
+    },
 }
 
 impl What {
@@ -128,6 +133,11 @@ impl What {
                 | What::EvictVram
                 | What::Reset
         )
+    }
+
+    /// Whether ranges of a driver may be cut.
+    pub(crate) fn cuts(self) -> bool {
+        matches!(self, What::Set(_) | What::Munmap | What::Mmap { .. })
     }
 
     /// Whether pages, entries or attributes may change.
@@ -216,9 +226,9 @@ fn request() -> impl Strategy<Value = Request> {
             let request = Request { access, preferred, prefetch, set, clear: clear & !set, granularity };
             match request {
                 // An empty array is no request.
-                Request {
-                    access: None, preferred: None, prefetch: None, set: 0, clear: 0, granularity: None,
-                } => Request { access: Some(Access::Enable), ..request },
+                Request { access: None, preferred: None, prefetch: None, set: 0, clear: 0, granularity: None } => {
+                    Request { access: Some(Access::Enable), ..request }
+                }
                 _ => request,
             }
         })

@@ -7,7 +7,9 @@ use super::program::{Loc, Machine, Program, Request, Step, What};
 use super::rules::{Avoid, Rule, Rules};
 use model::Errno;
 use model::units::{Bytes, PAGE_SIZE};
-use scenarios::lang::{Access, Area, Design, GpuDecl, Op, OpKind, Place as At, Prot, Returns, Scenario, ScenarioBuilder, Seen};
+use scenarios::lang::{
+    Access, Area, Design, GpuDecl, Op, OpKind, Place as At, Prot, Returns, Scenario, ScenarioBuilder, Seen,
+};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -39,7 +41,15 @@ struct Reference<'p> {
 
 /// The scenario that says what `program` must see. None when nothing of it is left.
 pub(crate) fn scenario(program: &Program, rules: Rules) -> Option<Scenario> {
-    let mut reference = Reference::new(&program.machine, rules);
+    let mut machine = program.machine.clone();
+    if machine.gpus > 1 && machine.chunk() > 1 && rules.avoids(Avoid::EventOnPartOfAChunk) {
+        // What one GPU brings to its memory is an event to the other.
+        machine.vram = 0;
+    }
+    if !rules.xnack && rules.avoids(Avoid::StaleTlb) {
+        machine.vram = 0;
+    }
+    let mut reference = Reference::new(&machine, rules);
     for (index, step) in program.steps.iter().enumerate() {
         reference.step(step, 1 + index as u64);
     }
@@ -49,7 +59,6 @@ pub(crate) fn scenario(program: &Program, rules: Rules) -> Option<Scenario> {
     if ops.is_empty() {
         return None;
     }
-    let machine = &program.machine;
     let mut builder = ScenarioBuilder::new("sequential", "One thread: does each call and access come to what it must?");
     for gpu in 0..machine.gpus {
         builder = builder.gpu(GpuDecl {
@@ -88,7 +97,14 @@ impl<'p> Reference<'p> {
             gpus: vec![on; machine.gpus],
         };
         let regions = machine.regions.iter().zip(0..).map(|(pages, vma)| vec![page(vma); *pages as usize]);
-        Reference { rules, machine, regions: regions.collect(), last_vma: 1, in_tlb: vec![false; machine.gpus], ops: Vec::new() }
+        Reference {
+            rules,
+            machine,
+            regions: regions.collect(),
+            last_vma: 1,
+            in_tlb: vec![false; machine.gpus],
+            ops: Vec::new(),
+        }
     }
 
     fn page(&self, (region, page): At1) -> &Page {
@@ -124,6 +140,9 @@ impl<'p> Reference<'p> {
 
     fn step(&mut self, step: &Step, value: u64) {
         let (region, mut pages) = pages_of(step.at, self.machine);
+        if self.machine.vram > 0 && step.what.cuts() && self.rules.avoids(Avoid::CutOfVramRange) {
+            pages = 0..self.regions[region].len();
+        }
         let gpu = usize::from(step.gpu) % self.machine.gpus;
         let one = (region, pages.start);
         if self.disturbs_lost_pages(&step.what) {
@@ -136,7 +155,10 @@ impl<'p> Reference<'p> {
             self.wait_for_repair();
             self.flush_tlbs();
         }
-        if matches!(step.what, What::Migrate) && self.machine.chunk() > 1 && self.rules.avoids(Avoid::EventOnPartOfAChunk) {
+        if matches!(step.what, What::Migrate)
+            && self.machine.chunk() > 1
+            && self.rules.avoids(Avoid::EventOnPartOfAChunk)
+        {
             // It goes page by page.
             return;
         }
@@ -190,10 +212,13 @@ impl<'p> Reference<'p> {
     // ---- attributes -----------------------------------------------------------------------------------------------
 
     /// What GET and SET look at first: no page of it is a hole.
-    fn set(&mut self, gpu: usize, region: usize, pages: Range<usize>, request: &Request) {
+    fn set(&mut self, gpu: usize, region: usize, mut pages: Range<usize>, request: &Request) {
+        if self.machine.vram > 0 && self.rules.avoids(Avoid::CutOfVramRange) {
+            pages = 0..self.regions[region].len();
+        }
         let mut request = *request;
-        if self.rules.design == Design::PocV8 {
-            // There is no such flag any more.
+        let no_longer = self.rules.design == Design::PocV8;
+        if no_longer || (self.rules.xnack && self.rules.avoids(Avoid::StaleTlb)) {
             request.set &= !ALWAYS_MAPPED;
             request.clear &= !ALWAYS_MAPPED;
         }
@@ -369,12 +394,13 @@ impl<'p> Reference<'p> {
 
     /// A flag of a page that is mapped is turned over on each GPU whose TLB may hold something.
     fn flush_tlbs(&mut self) {
-        if !self.rules.avoids(Avoid::StaleTlb) {
+        if self.rules.xnack || !self.rules.avoids(Avoid::StaleTlb) {
             return;
         }
         for gpu in 0..self.machine.gpus {
             if std::mem::take(&mut self.in_tlb[gpu]) {
-                let mapped = |page: &Page| page.vma.is_some() && page.gpus[gpu].promised && page.gpus[gpu].attrs.has_access();
+                let mapped =
+                    |page: &Page| page.vma.is_some() && page.gpus[gpu].promised && page.gpus[gpu].attrs.has_access();
                 let found = (0..self.regions.len())
                     .find_map(|region| Some((region, self.regions[region].iter().position(mapped)?)));
                 if let Some((region, page)) = found {
@@ -474,6 +500,11 @@ impl<'p> Reference<'p> {
     fn dontneed(&mut self, region: usize, pages: Range<usize>) {
         if self.has_hole(region, &pages) {
             return;
+        }
+        if self.machine.vram > 0 && self.rules.avoids(Avoid::DropOfVramPages) {
+            pages.clone().for_each(|page| self.load((region, page)));
+            self.wait_for_repair();
+            self.flush_tlbs();
         }
         let area = self.area(region, &pages);
         self.op(OpKind::Dontneed { area });

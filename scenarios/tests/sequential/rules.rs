@@ -53,14 +53,21 @@ pub(crate) enum Avoid {
     /// The next change while workers are busy with the last: they trip over each other (amdgpu-svm R8, L1), and a range
     /// that is cut forgets that it was evicted (kfd). An access of the GPU, or a call that waits for them, comes before.
     ChangeDuringRepair,
-    /// Translations in the TLB when pages are taken away: the restore work does not flush it. (Whether the hardware does when
-    /// it maps the queues again is not said anywhere; the simulated one does not.) A SET_ATTR of a flag flushes it before.
+    /// Translations in the TLB when pages are taken away with the queues stopped: the restore work does not flush it. (Whether
+    /// the hardware does when it maps the queues again is not said anywhere; the simulated one does not.) A SET_ATTR that
+    /// turns a flag over flushes before; where that is not enough, no VRAM, and with XNACK on no GPU_ALWAYS_MAPPED.
     StaleTlb,
     /// SET_ATTR over the zero page: collecting the pages copies it, which is an event, which is EAGAIN for each of them
     /// (kfd-svm 9; libhsakmt calls again). A store comes before.
     SetOverZeroPages,
     /// A prefetch to a GPU without memory: it fails, and what else was asked for is stored and not applied (kfd-svm 3.1).
     FailingPrefetch,
+    /// MADV_DONTNEED of pages in VRAM: they stay counted, so that the range never counts as in RAM again and another GPU never
+    /// gets it (kfd-svm 10). The CPU loads them before.
+    DropOfVramPages,
+    /// A part of a range that has been in VRAM is cut off: until a work item has released the buffer object, whose last
+    /// reference is gone, the range still names it, and its clone takes a reference (kfd-svm 3.2, 10).
+    CutOfVramRange,
     /// RESET_ATTR of pages whose flags are not the defaults: mapped pages keep the flags they have (amdgpu-svm 7.3).
     ResetOfFlags,
 }
@@ -127,8 +134,7 @@ impl Rules {
             ),
             Design::Kfd => match avoid {
                 GpuWriteToReadOnlyAttr => self.xnack,
-                StaleTlb => !self.xnack,
-                SetOverZeroPages => true,
+                StaleTlb | SetOverZeroPages | DropOfVramPages | CutOfVramRange => true,
                 Unreadable | EventAfterLostAccess | ChangeDuringRepair | FailingPrefetch => true,
                 _ => false,
             },
