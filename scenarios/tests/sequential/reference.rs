@@ -8,7 +8,7 @@ use super::rules::{Avoid, Rule, Rules};
 use model::Errno;
 use model::units::{Bytes, PAGE_SIZE};
 use scenarios::lang::{
-    Access, Area, Design, GpuDecl, Op, OpKind, Place as At, Prot, Returns, Scenario, ScenarioBuilder, Seen,
+    Access, Area, Design, Explore, GpuDecl, Op, OpKind, Place as At, Prot, Returns, Scenario, ScenarioBuilder, Seen,
 };
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -39,8 +39,8 @@ struct Reference<'p> {
     ops: Vec<Op>,
 }
 
-/// The scenario that says what `program` must see. None when nothing of it is left.
-pub(crate) fn scenario(program: &Program, rules: Rules) -> Option<Scenario> {
+/// The scenario that says what `program` must see, searched as `explore` says. None when nothing of it is left.
+pub(crate) fn scenario(program: &Program, rules: Rules, explore: Explore) -> Option<Scenario> {
     let mut machine = program.machine.clone();
     if machine.gpus > 1 && machine.chunk() > 1 && rules.avoids(Avoid::EventOnPartOfAChunk) {
         // What one GPU brings to its memory is an event to the other.
@@ -48,6 +48,9 @@ pub(crate) fn scenario(program: &Program, rules: Rules) -> Option<Scenario> {
     }
     if !rules.xnack && rules.avoids(Avoid::StaleTlb) {
         machine.vram = 0;
+    }
+    if machine.vram > 0 && machine.gpus > 1 && rules.avoids(Avoid::MixedRange) {
+        machine.granularity = None;
     }
     let mut reference = Reference::new(&machine, rules);
     for (index, step) in program.steps.iter().enumerate() {
@@ -79,7 +82,9 @@ pub(crate) fn scenario(program: &Program, rules: Rules) -> Option<Scenario> {
         }
         list
     });
-    Some(builder.holds(rules.design).build().unwrap_or_else(|bad| panic!("{}", bad.render(100, false))))
+    Some(
+        builder.explore(explore).holds(rules.design).build().unwrap_or_else(|bad| panic!("{}", bad.render(100, false))),
+    )
 }
 
 fn gpu_name(gpu: usize) -> String {
@@ -216,29 +221,39 @@ impl<'p> Reference<'p> {
         if self.machine.vram > 0 && self.rules.avoids(Avoid::CutOfVramRange) {
             pages = 0..self.regions[region].len();
         }
+        let gpus = self.machine.gpus;
         let mut request = *request;
         let no_longer = self.rules.design == Design::PocV8;
         if no_longer || (self.rules.xnack && self.rules.avoids(Avoid::StaleTlb)) {
             request.set &= !ALWAYS_MAPPED;
             request.clear &= !ALWAYS_MAPPED;
         }
+        if self.machine.vram > 0 && self.rules.avoids(Avoid::MixedRange) {
+            request.granularity = None;
+        }
+        if gpus > 1 && self.rules.avoids(Avoid::FlagsOfOtherGpus) {
+            (request.set, request.clear) = (0, 0);
+        }
         if self.rules.avoids(Avoid::ReadOnlyZeroPages) {
             request.set &= !GPU_RO;
         }
         if request.access == Some(Access::None) && self.rules.avoids(Avoid::EventAfterLostAccess) {
             (request.set, request.clear) = (0, 0);
+            if self.machine.vram > 0 {
+                // Any call may move the pages.
+                request.access = None;
+            }
         }
         if self.machine.vram == 0 && self.rules.avoids(Avoid::FailingPrefetch) {
             request.prefetch = request.prefetch.map(|_| Loc::System);
         }
-        if attrs::array(&request, self.machine.gpus).is_empty() {
+        if attrs::array(&request, gpus).is_empty() {
             return;
         }
         if self.rules.avoids(Avoid::SetOverZeroPages) {
             self.fill_zero_pages(region, pages.clone());
         }
         let holes = self.has_hole(region, &pages);
-        let gpus = self.machine.gpus;
         let asks_for_access = request.access.is_some_and(|access| access != Access::None);
         let changes: Vec<(Attrs, Attrs, bool)> = self.regions[region][pages.clone()]
             .iter()
@@ -296,9 +311,12 @@ impl<'p> Reference<'p> {
                     on.attrs = new;
                 } else if shared {
                     on.attrs = Attrs { access: on.attrs.access, ..new };
+                } else {
+                    continue;
                 }
-                on.may_be_mapped = on.attrs.has_access() || prefetched || (on.may_be_mapped && keeps_entries);
-                on.promised |= told && !unreadable && on.attrs.has_access() && (other == gpu || shared);
+                let access = on.attrs.has_access();
+                on.may_be_mapped = access || prefetched || (on.may_be_mapped && keeps_entries);
+                on.promised |= told && !unreadable && access;
             }
         }
     }

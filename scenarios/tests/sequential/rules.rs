@@ -48,7 +48,8 @@ pub(crate) enum Avoid {
     /// An event on a part of a chunk that is mapped: only that part's entries go, and all of its DMA mappings
     /// (amdgpu-svm R27).
     EventOnPartOfAChunk,
-    /// Read-only entries of the zero page: the first store is an event on that page alone ([`Avoid::EventOnPartOfAChunk`]).
+    /// GPU_RO, which maps the zero page: once it is cleared the pages collected for reading are mapped writeable (poc-v1; R33
+    /// is its sibling), and the first store is an event on that page alone (poc-v8, [`Avoid::EventOnPartOfAChunk`]).
     ReadOnlyZeroPages,
     /// The next change while workers are busy with the last: they trip over each other (amdgpu-svm R8, L1), and a range
     /// that is cut forgets that it was evicted (kfd). An access of the GPU, or a call that waits for them, comes before.
@@ -68,6 +69,12 @@ pub(crate) enum Avoid {
     /// A part of a range that has been in VRAM is cut off: until a work item has released the buffer object, whose last
     /// reference is gone, the range still names it, and its clone takes a reference (kfd-svm 3.2, 10).
     CutOfVramRange,
+    /// A range with pages both in RAM and in one GPU's VRAM: another GPU, not in its hive, is mapped nothing of it, and faults
+    /// for ever (kfd-svm 9, `svm_range_map_to_gpus`). Ranges move whole.
+    MixedRange,
+    /// Flags change while one GPU has access in place, or the pages in its memory: others that are mapped keep the old flags
+    /// (kfd-svm 9 step 1).
+    FlagsOfOtherGpus,
     /// RESET_ATTR of pages whose flags are not the defaults: mapped pages keep the flags they have (amdgpu-svm 7.3).
     ResetOfFlags,
 }
@@ -119,6 +126,7 @@ impl Rules {
                     | Unreadable
                     | EventAfterLostAccess
                     | HoleWithoutNewAttrs
+                    | ReadOnlyZeroPages
                     | AttrsWithinAChunk
                     | ChangeDuringRepair
             ),
@@ -133,8 +141,8 @@ impl Rules {
                     | ResetOfFlags
             ),
             Design::Kfd => match avoid {
-                GpuWriteToReadOnlyAttr => self.xnack,
-                StaleTlb | SetOverZeroPages | DropOfVramPages | CutOfVramRange => true,
+                GpuWriteToReadOnlyAttr | FlagsOfOtherGpus => self.xnack,
+                StaleTlb | SetOverZeroPages | DropOfVramPages | CutOfVramRange | MixedRange => true,
                 Unreadable | EventAfterLostAccess | ChangeDuringRepair | FailingPrefetch => true,
                 _ => false,
             },

@@ -4,39 +4,35 @@
 use super::program::Program;
 use super::reference;
 use super::rules::Rules;
+use interleave::explore;
 use interleave::lab::Violation;
-use interleave::{Config, Limits, Strategy as Search, explore};
-use scenarios::lang::Scenario;
-use scenarios::world::ScenarioProgram;
+use scenarios::lang::{Explore, Scenario, StrategyHint};
+use scenarios::run::{CheckOptions, Question};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Random schedules of each program.
 const SCHEDULES: u64 = 2;
-/// Events after which a program counts as endless.
-const EVENTS: u32 = 20_000;
+/// Rounds of its retry loops that each actor may do before that looks like a livelock: the restore worker of the first
+/// posting goes round once for each range.
+const RETRIES: u32 = 64;
 
-/// What falls when `scenario` is put to the design.
-pub(crate) fn falls(scenario: &Scenario, rules: Rules) -> Option<Violation> {
-    let once = (Search::Exhaustive { preemptions: Some(0), reduction: false }, 1);
-    let often = (Search::Random { seed: 1 }, SCHEDULES);
-    [once, often].into_iter().find_map(|(strategy, executions)| {
-        let config = Config {
-            strategy,
-            limits: Limits { executions: Some(executions), events_per_execution: EVENTS },
-            coverage: false,
-            ..Config::default()
-        };
-        let outcome = explore(&ScenarioProgram::new(scenario, rules.design), &config, None, None);
-        outcome.failure.map(|failure| failure.violation)
-    })
+/// The ways in which each program is run.
+fn searches() -> [Explore; 2] {
+    let once = Explore { preemptions: Some(0), executions: Some(1), retries: Some(RETRIES), ..Explore::default() };
+    let strategy = StrategyHint::Random { seed: 1 };
+    let often = Explore { strategy, preemptions: None, executions: Some(SCHEDULES), ..once.clone() };
+    [once, often]
 }
 
 /// What falls when `program` is put to the design, with the scenario.
 pub(crate) fn put(program: &Program, rules: Rules) -> Option<(Scenario, Violation)> {
-    let scenario = reference::scenario(program, rules)?;
-    let violation = falls(&scenario, rules)?;
-    Some((scenario, violation))
+    searches().into_iter().find_map(|search| {
+        let scenario = reference::scenario(program, rules, search)?;
+        let question = Question::new(&scenario, rules.design, &CheckOptions::default());
+        let failure = explore(&question.program(), &question.search(), None, None).failure?;
+        Some((scenario, failure.violation))
+    })
 }
 
 /// Writes the scenario to a file, with what falls; where.
