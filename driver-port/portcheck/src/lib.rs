@@ -109,7 +109,7 @@ fn drive_kfd(start: u64, size: u64) -> Result<(), Errno> {
     svms.deferred_work();
     svms.restore_work();
     let fault = svms.handle_fault(0, RetryFault { addr: start, write: false, time: FaultTime(1) });
-    svms.migrate_to_ram(Some(&StubMm.mmap_read_lock()), start, 1)?;
+    svms.migrate_to_ram(&StubMm, Some(&StubMm.mmap_read_lock()), start, 1)?;
     svms.folio_free(0);
     svms.evict_vram(0, VramBlock { pfn: 0, pages: 1 })?;
     svms.evict_bo_work();

@@ -4,7 +4,7 @@ use super::promise::Change;
 use super::uapi::Uapi;
 use super::wave::pages_of;
 use super::{Device, World};
-use crate::lang::{Access, Advice, Area, Attr, Op, OpKind, Prot, RegionKind, Returns, Seen};
+use crate::lang::{Access, Advice, Area, Attr, Design, Op, OpKind, Prot, RegionKind, Returns, Seen};
 use interleave::lab::{Gate, Invariant, Lab, Violation};
 use model::Errno;
 use model::amdgpu::UserAttrs;
@@ -167,13 +167,20 @@ impl<L: Lab> World<L> {
             _ => None,
         });
         let withdraws = (access == Some(Access::None)).then(|| device.promises.begin(Change::TAKE_BACK, pages));
-        let forbids = (read_only == Some(true)).then(|| device.promises.begin(Change::FORBID_WRITES, pages));
+        // KFD's flags are the process's, whatever GPU the call is about.
+        let concerned = if self.design == Design::Kfd { &self.gpus[..] } else { std::slice::from_ref(device) };
+        let forbid = |device: &Device<L>| device.promises.begin(Change::FORBID_WRITES, pages);
+        let forbids: Vec<Change> =
+            if read_only == Some(true) { concerned.iter().map(forbid).collect() } else { Vec::new() };
         let (uapi, id) = (self.uapi(), self.gpu_id(gpu));
         let mut user = UserArray(attrs.iter().flat_map(|a| uapi.request(*a, id)).collect());
         note!(L, "SET_ATTR {} {}", area.bytes, describe(attrs));
         let result = device.ioctl(AMDGPU_SVM_OP_SET_ATTR, area.bytes, &mut user);
         note!(L, "SET_ATTR {} returns {}", area.bytes, show(result));
-        for change in withdraws.into_iter().chain(forbids) {
+        if let Some(change) = withdraws {
+            device.promises.end(change, L::stamp());
+        }
+        for (device, change) in concerned.iter().zip(forbids) {
             device.promises.end(change, L::stamp());
         }
         if !returns.allows(result) {
@@ -186,7 +193,7 @@ impl<L: Lab> World<L> {
             device.promises.returned(pages, L::stamp());
         }
         if result.is_ok() && read_only == Some(false) {
-            device.promises.allow_writes(pages, began);
+            concerned.iter().for_each(|device| device.promises.allow_writes(pages, began));
         }
     }
 
