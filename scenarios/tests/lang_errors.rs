@@ -216,3 +216,39 @@ fn places_are_counted_in_characters_also_behind_letters_of_several_bytes() {
     assert_eq!(&text[at.offset..at.offset + at.len], "\"bfu\"");
     assert_eq!(bad.line_and_column(at), (2, 40));
 }
+
+#[test]
+fn what_cannot_be_done_with_memory_and_children_is_refused() {
+    let two = |body: &str| {
+        with_region(&format!(
+            "    region \"there\" at=0x400000 size=\"8K\" mapped=#false\n    thread \"t\" {{ {body} }}"
+        ))
+    };
+    let told = told(&[
+        ("an mremap that does nothing", two("mremap \"buf\"")),
+        ("an mremap onto itself", two("mremap \"buf\" to=\"buf\"")),
+        ("an mremap to nowhere", two("mremap \"buf\" to=\"thre\"")),
+        ("an mremap to a place that is too small", two("mremap \"buf\" to=\"there\"")),
+        ("an mremap that grows out of its region", two("mremap \"buf\" new-size=\"128K\"")),
+        ("an mremap that keeps and resizes", two("mremap \"buf\" to=\"there\" new-size=\"4K\" keep=#true")),
+        ("a misspelt advice", two("madvise-fee \"buf\"")),
+        (
+            "a place with a kind",
+            around("    region \"b\" at=4096 size=4096 mapped=#false kind=\"file\"\n    thread \"t\" { exit; }"),
+        ),
+        ("half a huge page", around("    region \"b\" at=4096 size=4096 kind=\"hugetlb\"\n    thread \"t\" { exit; }")),
+        ("a child that nobody forks", with_region("    thread \"t\" process=\"c\" { load \"buf\" }")),
+        (
+            "a misspelt child",
+            with_region("    thread \"t\" { fork \"child\" }\n    thread \"u\" process=\"chld\" { load \"buf\" }"),
+        ),
+        ("two children of one name", with_region("    thread \"t\" { fork \"c\"; fork \"c\" }")),
+        (
+            "a child that talks to the driver",
+            with_region(
+                "    thread \"t\" { fork \"c\" }\n    thread \"u\" process=\"c\" { set-attr \"buf\" access=\"enable\"; fork \"d\" }",
+            ),
+        ),
+    ]);
+    insta::assert_snapshot!(told);
+}

@@ -57,7 +57,7 @@ fn drive(design: Design, start: u64, size: u64) -> Result<(), Errno> {
     svm.gc_work();
     svm.restore_work();
     let fault = svm.handle_fault(RetryFault { addr: start, write: false, time: FaultTime(1) });
-    let _ = svm.migrate_to_ram(&StubMm.mmap_read_lock(), start, 0);
+    let _ = svm.migrate_to_ram(&StubMm, &StubMm.mmap_read_lock(), start, 0);
     svm.folio_free(0);
     let _ = svm.evict_vram(VramBlock { pfn: 0, pages: 1 });
     svm.close();

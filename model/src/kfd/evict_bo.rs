@@ -81,7 +81,7 @@ impl<P: Platform> Svms<P> {
                 let _migration = range.lock_migration();
                 let mut retries = 3;
                 loop {
-                    result = self.migrate_vram_to_ram(&mmap, range_handle, range.pages(), None);
+                    result = self.migrate_vram_to_ram(&self.mm, &mmap, range_handle, range.pages(), None);
                     retries -= 1;
                     if result.is_err() || range.actual_loc.read_once() == 0 || retries == 0 {
                         break;

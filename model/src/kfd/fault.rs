@@ -166,13 +166,13 @@ impl<P: Platform> Svms<P> {
             return Ok(());
         }
         if best_loc == LOCATION_SYSMEM {
-            return self.migrate_vram_to_ram(mmap, handle, window, None);
+            return self.migrate_vram_to_ram(&self.mm, mmap, handle, window, None);
         }
         let Err(error) = self.migrate_to_vram(mmap, handle, best_loc, window) else { return Ok(()) };
         note!(P::Kernel, "migration of {window} to {best_loc:#x}: {error}, falling back to RAM");
         let actual_loc = range.actual_loc.read_once();
         if actual_loc != 0 && actual_loc != best_loc {
-            self.migrate_vram_to_ram(mmap, handle, window, None)
+            self.migrate_vram_to_ram(&self.mm, mmap, handle, window, None)
         } else {
             Ok(())
         }

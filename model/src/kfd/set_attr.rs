@@ -114,7 +114,7 @@ impl<P: Platform> Svms<P> {
             LOCATION_UNDEFINED => Ok(false),
             LOCATION_SYSMEM if range.actual_loc.read_once() == 0 => Ok(false),
             LOCATION_SYSMEM => {
-                self.migrate_vram_to_ram(mmap, handle, range.pages(), None)?;
+                self.migrate_vram_to_ram(&self.mm, mmap, handle, range.pages(), None)?;
                 Ok(true)
             }
             gpu => {
