@@ -74,6 +74,8 @@ pub(crate) struct Exec {
     pub(super) last_late: u8,
     pub(super) late_in_a_row: [u32; MAX_ACTORS],
     pub(super) why_retry: [&'static str; MAX_ACTORS],
+    /// A note is being made: what it looks at is no step.
+    pub(crate) aside: bool,
 
     pub(crate) frames: Vec<Frame>,
     pub(crate) depth: usize,
@@ -127,6 +129,7 @@ pub(crate) fn visible(op: Op, place: &'static Location<'static>) {
         Mode::Ending => false,
         // A guard or a destructor on the way of a panic: leaving the stack now would never end well.
         Mode::Running if std::thread::panicking() => false,
+        Mode::Running if exec.aside => false,
         Mode::Running => {
             let actor = exec.current;
             exec.arrive(actor, op, place);
@@ -217,6 +220,7 @@ impl Exec {
             last_late: NOBODY,
             late_in_a_row: [0; MAX_ACTORS],
             why_retry: [""; MAX_ACTORS],
+            aside: false,
             frames: Vec::new(),
             depth: 0,
             replayed: 0,
@@ -264,6 +268,7 @@ impl Exec {
         self.depth = 0;
         self.violation = None;
         self.lockdep.begin_execution();
+        self.aside = false;
     }
 
     /// Registers an actor; its first pending operation is [`Kind::Begin`].

@@ -96,6 +96,10 @@ impl Kernel for Sim {
         with(|exec| exec.recorder.is_some() && exec.mode == Mode::Running)
     }
 
+    fn aside(begins: bool) {
+        with(|exec| exec.aside = begins);
+    }
+
     fn note(what: fmt::Arguments<'_>) {
         let text = what.to_string();
         with(|exec| {

@@ -71,6 +71,9 @@ pub trait Kernel: Sized + 'static {
     fn noting() -> bool {
         false
     }
+    /// Called with true before a note is made and with false after it: what a note looks at is no step of the program, or
+    /// an execution would have other steps when somebody listens.
+    fn aside(_begins: bool) {}
     /// One line for the timeline of the actor that runs: what the driver just decided. Free in the kernel.
     fn note(_what: fmt::Arguments<'_>) {}
 
@@ -120,7 +123,9 @@ impl Plant {
 macro_rules! note {
     ($kernel:ty, $($arg:tt)*) => {
         if <$kernel as $crate::platform::Kernel>::noting() {
+            <$kernel as $crate::platform::Kernel>::aside(true);
             <$kernel as $crate::platform::Kernel>::note(core::format_args!($($arg)*));
+            <$kernel as $crate::platform::Kernel>::aside(false);
         }
     };
 }

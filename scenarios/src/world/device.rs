@@ -89,7 +89,13 @@ impl<L: Lab> Device<L> {
             nattr: user.0.len() as u32,
             attrs_ptr_null: false,
         };
-        self.driver().ioctl(&args, user)
+        loop {
+            match self.driver().ioctl(&args, user) {
+                // As drmIoctl and KFD's thunk do.
+                Err(Errno::EAGAIN) => L::retry_point("an ioctl said EAGAIN"),
+                result => return result,
+            }
+        }
     }
 
     /// The DRM file is closed: from here on nobody counts on the pages.
