@@ -160,7 +160,7 @@ impl<'p> Reference<'p> {
             self.wait_for_repair();
             self.flush_tlbs();
         }
-        if matches!(step.what, What::Migrate)
+        if matches!(step.what, What::Migrate | What::EvictVram)
             && self.machine.chunk() > 1
             && self.rules.avoids(Avoid::EventOnPartOfAChunk)
         {

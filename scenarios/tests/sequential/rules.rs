@@ -3,6 +3,7 @@
 //!
 //! Sections are those of the specifications of the drivers: amdgpu-svm (V1, and 7 for the later ones), kfd-svm.
 
+use model::platform::Plant;
 use scenarios::lang::Design;
 
 /// An oddity that the reference knows. A design without any of these is what the ioctl's documentation says.
@@ -83,22 +84,73 @@ pub(crate) enum Avoid {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     /// Whose.
-    pub design: Design,
+    pub(crate) design: Design,
     /// In which mode.
-    pub xnack: bool,
+    pub(crate) xnack: bool,
     /// What is put to the design although it is known to go wrong.
-    pub dare: Option<Avoid>,
+    pub(crate) dare: Option<Avoid>,
+    /// The oddity that the reference is made to forget.
+    pub(crate) forget: Option<Rule>,
+    /// A bug that is switched on.
+    pub(crate) plant: Option<Plant>,
+}
+
+impl Rule {
+    /// All of them.
+    pub(crate) const ALL: &[Rule] = {
+        use Rule::*;
+        &[
+            AttrsOfTheProcess,
+            AttrsGoWithTheMapping,
+            HolesDoNotCount,
+            GetLooksAtVmas,
+            FaultRegisters,
+            PreferredIsAccess,
+            AccessDoesNotMatter,
+            LostAccessStaysMapped,
+        ]
+    };
+}
+
+impl Avoid {
+    /// All of them.
+    pub(crate) const ALL: &[Avoid] = {
+        use Avoid::*;
+        &[
+            GpuAccessToHole,
+            GpuWriteToReadOnlyAttr,
+            PartOfAChunkProtected,
+            Unreadable,
+            EventAfterLostAccess,
+            HoleWithoutNewAttrs,
+            AttrsWithinAChunk,
+            EventOnPartOfAChunk,
+            ReadOnlyZeroPages,
+            ChangeDuringRepair,
+            StaleTlb,
+            SetOverZeroPages,
+            FailingPrefetch,
+            DropOfVramPages,
+            CutOfVramRange,
+            MixedRange,
+            FlagsOfOtherGpus,
+            ResetOfFlags,
+        ]
+    };
 }
 
 impl Rules {
     /// The rules of `design`.
     pub(crate) fn of(design: Design, xnack: bool) -> Rules {
-        Rules { design, xnack, dare: None }
+        Rules { design, xnack, dare: None, forget: None, plant: None }
     }
 
     /// Whether the oddity is the design's.
     pub(crate) fn has(self, rule: Rule) -> bool {
         use Rule::*;
+        if self.forget == Some(rule) {
+            return false;
+        }
         match self.design {
             Design::Hardened => false,
             Design::PocV1 => matches!(rule, LostAccessStaysMapped),
