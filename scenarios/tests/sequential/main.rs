@@ -24,11 +24,16 @@ use rules::Rules;
 use scenarios::lang::Design;
 
 /// Programs for each design and mode.
-const CASES: u32 = 2500;
+const CASES: u32 = 2000;
 
 /// Looks for a program that falls among `cases`, or as many as `PROPTEST_CASES` says, which are others each time then.
-fn search(rules: Rules, cases: u32, shrink: u32) -> Result<(), TestError<Program>> {
-    let config = ProptestConfig { failure_persistence: None, max_shrink_iters: shrink, ..ProptestConfig::default() };
+/// `once`: each under one schedule, and what falls is left as it is.
+fn search(rules: Rules, cases: u32, once: bool) -> Result<(), TestError<Program>> {
+    let config = ProptestConfig {
+        failure_persistence: None,
+        max_shrink_iters: if once { 0 } else { 20_000 },
+        ..ProptestConfig::default()
+    };
     let mut runner = match std::env::var_os("PROPTEST_CASES") {
         Some(_) => TestRunner::new(config),
         None => {
@@ -36,7 +41,7 @@ fn search(rules: Rules, cases: u32, shrink: u32) -> Result<(), TestError<Program
             TestRunner::new_with_rng(ProptestConfig { cases, ..config }, rng)
         }
     };
-    runner.run(&programs(rules.xnack), |program| match run::put(&program, rules) {
+    runner.run(&programs(rules.xnack), |program| match run::put(&program, rules, once) {
         None => Ok(()),
         Some((_, violation)) => Err(TestCaseError::fail(format!("{}: {}", violation.invariant, violation.what))),
     })
@@ -45,10 +50,10 @@ fn search(rules: Rules, cases: u32, shrink: u32) -> Result<(), TestError<Program
 /// `design` does what the reference says.
 fn hold(design: Design, xnack: bool) {
     let rules = Rules::of(design, xnack);
-    match search(rules, CASES, 20_000) {
+    match search(rules, CASES, false) {
         Ok(()) => {}
         Err(TestError::Fail(_, program)) => {
-            let (scenario, violation) = run::put(&program, rules).expect("what fell falls again");
+            let (scenario, violation) = run::put(&program, rules, false).expect("what fell falls again");
             let path = run::write(&scenario, &violation, rules);
             panic!(
                 "{design} with XNACK {}: {}: {}\n\nsvmlab check --design {design} {}\n\n{}",

@@ -16,7 +16,7 @@ const PORTS: &[(Design, bool)] =
 
 /// What falls.
 fn falls(rules: Rules) -> Option<String> {
-    match search(rules, WITHIN, 0) {
+    match search(rules, WITHIN, rules.dare != Some(Avoid::ChangeDuringRepair)) {
         Err(TestError::Fail(why, _)) => Some(why.message().to_owned()),
         Err(error) => panic!("{error}"),
         Ok(()) => None,

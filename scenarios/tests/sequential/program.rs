@@ -189,7 +189,7 @@ fn what() -> impl Strategy<Value = What> {
     prop_oneof![
         6 => request().prop_map(What::Set),
         2 => Just(What::Get),
-        1 => Just(What::Reset),
+        3 => Just(What::Reset),
         2 => Just(What::Munmap),
         2 => (prot(), any::<bool>()).prop_map(|(prot, populate)| What::Mmap { prot, populate }),
         2 => prot().prop_map(What::Mprotect),

@@ -33,7 +33,8 @@ pub(crate) enum Rule {
 pub(crate) enum Avoid {
     /// The GPU touches what is not mapped: the fault is said to be handled and comes back for ever (amdgpu-svm 7.4, L6).
     GpuAccessToHole,
-    /// The GPU writes where GPU_RO is set: mapped read-only again and again (amdgpu-svm R33; kfd has no check either).
+    /// The GPU writes where GPU_RO is set: mapped read-only again and again (kfd looks at the VMA only; poc-v8 does the same,
+    /// amdgpu-svm R33, and is spared by [`Avoid::ReadOnlyZeroPages`]).
     GpuWriteToReadOnlyAttr,
     /// mprotect of a part of a chunk: the range is not cut, and serves only what all of its pages allow.
     PartOfAChunkProtected,
@@ -184,18 +185,14 @@ impl Rules {
             ),
             Design::PocV8 => matches!(
                 avoid,
-                GpuAccessToHole
-                    | GpuWriteToReadOnlyAttr
-                    | PartOfAChunkProtected
-                    | EventOnPartOfAChunk
-                    | ReadOnlyZeroPages
-                    | ChangeDuringRepair
-                    | ResetOfFlags
+                GpuAccessToHole | EventOnPartOfAChunk | ReadOnlyZeroPages | ChangeDuringRepair | ResetOfFlags
             ),
             Design::Kfd => match avoid {
+                Unreadable | EventAfterLostAccess | ChangeDuringRepair | StaleTlb => true,
+                SetOverZeroPages | FailingPrefetch => true,
                 GpuWriteToReadOnlyAttr | FlagsOfOtherGpus => self.xnack,
-                StaleTlb | SetOverZeroPages | DropOfVramPages | CutOfVramRange | MixedRange => true,
-                Unreadable | EventAfterLostAccess | ChangeDuringRepair | FailingPrefetch => true,
+                // There is no VRAM in the other mode.
+                DropOfVramPages | CutOfVramRange | MixedRange => self.xnack,
                 _ => false,
             },
         }
