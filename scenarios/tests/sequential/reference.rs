@@ -215,7 +215,7 @@ impl<'p> Reference<'p> {
 
     // ---- attributes -----------------------------------------------------------------------------------------------
 
-    /// What GET and SET look at first: no page of it is a hole.
+    /// SET_ATTR, less what the design is spared.
     fn set(&mut self, gpu: usize, region: usize, mut pages: Range<usize>, request: &Request) {
         if self.machine.vram > 0 && self.rules.avoids(Avoid::CutOfVramRange) {
             pages = 0..self.regions[region].len();
@@ -277,13 +277,8 @@ impl<'p> Reference<'p> {
         let any_told = changes.iter().any(told);
         let unreadable = changes.iter().any(|(_, new, bad)| *bad && new.has_access() && eager(new));
         let reports_unreadable = self.rules.design == Design::Hardened || self.rules.design == Design::PocV1;
-        let returns = if holes {
-            Returns::OneOf(vec![Err(Errno::EFAULT)])
-        } else if reports_unreadable && any_told && unreadable {
-            Returns::OneOf(vec![Err(Errno::EFAULT)])
-        } else {
-            Returns::ok()
-        };
+        let refused = holes || (reports_unreadable && any_told && unreadable);
+        let returns = if refused { Returns::OneOf(vec![Err(Errno::EFAULT)]) } else { Returns::ok() };
         let told_each: Vec<bool> = match self.rules.design {
             // One pass over everything if there is anything.
             Design::Hardened => vec![any_told; changes.len()],
