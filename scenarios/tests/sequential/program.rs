@@ -146,10 +146,10 @@ impl What {
     }
 }
 
-/// Programs on machines with or without XNACK. `vram`: whether GPUs may have memory.
-pub(crate) fn programs(xnack: bool, vram: bool) -> impl Strategy<Value = Program> {
+/// Programs on machines with or without XNACK.
+pub(crate) fn programs(xnack: bool) -> impl Strategy<Value = Program> {
     let steps = proptest::collection::vec(step(), 1..14);
-    (machine(xnack, vram), any::<bool>(), steps).prop_map(|(machine, registered, mut steps)| {
+    (machine(xnack), any::<bool>(), steps).prop_map(|(machine, registered, mut steps)| {
         // Half of the programs begin like most real ones: all of a region is given to a GPU.
         if registered {
             let request = Request { access: Some(Access::Enable), ..Request::default() };
@@ -160,11 +160,10 @@ pub(crate) fn programs(xnack: bool, vram: bool) -> impl Strategy<Value = Program
     })
 }
 
-fn machine(xnack: bool, vram: bool) -> impl Strategy<Value = Machine> {
+fn machine(xnack: bool) -> impl Strategy<Value = Machine> {
     let chunks: &[&[u64]] = &[&[4 << 10], &[16 << 10, 4 << 10], &[64 << 10, 16 << 10, 4 << 10]];
-    let vram = if vram { vec![0, 0, 64, 256] } else { vec![0] };
     let granularity = select(vec![None, Some(0), Some(2), Some(4)]);
-    let rest = (1..=2usize, select(vram), any::<bool>(), prop::bool::weighted(0.7), granularity);
+    let rest = (1..=2usize, select(vec![0, 0, 64, 256]), any::<bool>(), prop::bool::weighted(0.7), granularity);
     (select(chunks), proptest::collection::vec(1..=24u64, 1..=2), rest).prop_map(
         move |(chunks, sizes, (gpus, vram, cam, populate, granularity))| {
             let chunk = chunks[0] >> 12;
@@ -190,7 +189,7 @@ fn what() -> impl Strategy<Value = What> {
     prop_oneof![
         6 => request().prop_map(What::Set),
         2 => Just(What::Get),
-        1 => Just(What::Reset),
+        3 => Just(What::Reset),
         2 => Just(What::Munmap),
         2 => (prot(), any::<bool>()).prop_map(|(prot, populate)| What::Mmap { prot, populate }),
         2 => prot().prop_map(What::Mprotect),

@@ -8,7 +8,7 @@ use super::rules::{Avoid, Rule, Rules};
 use model::Errno;
 use model::units::{Bytes, PAGE_SIZE};
 use scenarios::lang::{
-    Access, Area, Design, Explore, GpuDecl, Op, OpKind, Place as At, Prot, Returns, Scenario, ScenarioBuilder, Seen,
+    Access, Area, Design, GpuDecl, Op, OpKind, Place as At, Prot, Returns, Scenario, ScenarioBuilder, Seen,
 };
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -39,8 +39,8 @@ struct Reference<'p> {
     ops: Vec<Op>,
 }
 
-/// The scenario that says what `program` must see, searched as `explore` says. None when nothing of it is left.
-pub(crate) fn scenario(program: &Program, rules: Rules, explore: Explore) -> Option<Scenario> {
+/// The scenario that says what `program` must see. None when nothing of it is left.
+pub(crate) fn scenario(program: &Program, rules: Rules) -> Option<Scenario> {
     let mut machine = program.machine.clone();
     if machine.gpus > 1 && machine.chunk() > 1 && rules.avoids(Avoid::EventOnPartOfAChunk) {
         // What one GPU brings to its memory is an event to the other.
@@ -82,9 +82,8 @@ pub(crate) fn scenario(program: &Program, rules: Rules, explore: Explore) -> Opt
         }
         list
     });
-    Some(
-        builder.explore(explore).holds(rules.design).build().unwrap_or_else(|bad| panic!("{}", bad.render(100, false))),
-    )
+    builder = rules.plant.into_iter().fold(builder, ScenarioBuilder::plant);
+    Some(builder.holds(rules.design).build().unwrap_or_else(|bad| panic!("{}", bad.render(100, false))))
 }
 
 fn gpu_name(gpu: usize) -> String {
@@ -160,7 +159,7 @@ impl<'p> Reference<'p> {
             self.wait_for_repair();
             self.flush_tlbs();
         }
-        if matches!(step.what, What::Migrate)
+        if matches!(step.what, What::Migrate | What::EvictVram)
             && self.machine.chunk() > 1
             && self.rules.avoids(Avoid::EventOnPartOfAChunk)
         {
@@ -216,7 +215,7 @@ impl<'p> Reference<'p> {
 
     // ---- attributes -----------------------------------------------------------------------------------------------
 
-    /// What GET and SET look at first: no page of it is a hole.
+    /// SET_ATTR, less what the design is spared.
     fn set(&mut self, gpu: usize, region: usize, mut pages: Range<usize>, request: &Request) {
         if self.machine.vram > 0 && self.rules.avoids(Avoid::CutOfVramRange) {
             pages = 0..self.regions[region].len();
@@ -278,13 +277,8 @@ impl<'p> Reference<'p> {
         let any_told = changes.iter().any(told);
         let unreadable = changes.iter().any(|(_, new, bad)| *bad && new.has_access() && eager(new));
         let reports_unreadable = self.rules.design == Design::Hardened || self.rules.design == Design::PocV1;
-        let returns = if holes {
-            Returns::OneOf(vec![Err(Errno::EFAULT)])
-        } else if reports_unreadable && any_told && unreadable {
-            Returns::OneOf(vec![Err(Errno::EFAULT)])
-        } else {
-            Returns::ok()
-        };
+        let refused = holes || (reports_unreadable && any_told && unreadable);
+        let returns = if refused { Returns::OneOf(vec![Err(Errno::EFAULT)]) } else { Returns::ok() };
         let told_each: Vec<bool> = match self.rules.design {
             // One pass over everything if there is anything.
             Design::Hardened => vec![any_told; changes.len()],
@@ -302,7 +296,7 @@ impl<'p> Reference<'p> {
         }
         let shared = self.rules.has(Rule::AttrsOfTheProcess);
         let keeps_entries = self.rules.has(Rule::LostAccessStaysMapped);
-        for ((page, (_, new, unreadable)), told) in pages.zip(changes).zip(told_each) {
+        for ((page, (old, new, unreadable)), told) in pages.zip(changes).zip(told_each) {
             let prefetched = self.rules.has(Rule::AccessDoesNotMatter) && new.prefetches_to_gpu();
             let page = self.page_mut((region, page));
             page.registered = true;
@@ -315,7 +309,7 @@ impl<'p> Reference<'p> {
                     continue;
                 }
                 let access = on.attrs.has_access();
-                on.may_be_mapped = access || prefetched || (on.may_be_mapped && keeps_entries);
+                on.may_be_mapped = access || prefetched || (on.may_be_mapped && (keeps_entries || old == new));
                 on.promised |= told && !unreadable && access;
             }
         }
@@ -370,7 +364,9 @@ impl<'p> Reference<'p> {
         if !self.leaves_entries() {
             return;
         }
-        let request = Request { access: Some(Access::Enable), ..Request::default() };
+        // A prefetch that is still asked for would happen again, with every call.
+        let prefetch = self.rules.has(Rule::AccessDoesNotMatter).then_some(Loc::System);
+        let request = Request { access: Some(Access::Enable), prefetch, ..Request::default() };
         for gpu in 0..self.machine.gpus {
             for region in 0..self.regions.len() {
                 let lost = |page: &Page| {
@@ -403,7 +399,8 @@ impl<'p> Reference<'p> {
         let always_mapped = |page: &Page| page.gpus.iter().any(|on| on.attrs.flags & ALWAYS_MAPPED != 0);
         let stops = !self.rules.xnack || self.regions.iter().flatten().any(always_mapped);
         if self.rules.design != Design::PocV1 {
-            self.get(0, 0, 0..1);
+            // Each instance has its own work.
+            (0..self.machine.gpus).for_each(|gpu| self.get(gpu, 0, 0..1));
         }
         if self.rules.design != Design::PocV8 && stops {
             self.gpu_read(0, (0, 0));

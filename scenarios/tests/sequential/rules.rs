@@ -3,6 +3,7 @@
 //!
 //! Sections are those of the specifications of the drivers: amdgpu-svm (V1, and 7 for the later ones), kfd-svm.
 
+use model::platform::Plant;
 use scenarios::lang::Design;
 
 /// An oddity that the reference knows. A design without any of these is what the ioctl's documentation says.
@@ -32,7 +33,8 @@ pub(crate) enum Rule {
 pub(crate) enum Avoid {
     /// The GPU touches what is not mapped: the fault is said to be handled and comes back for ever (amdgpu-svm 7.4, L6).
     GpuAccessToHole,
-    /// The GPU writes where GPU_RO is set: mapped read-only again and again (amdgpu-svm R33; kfd has no check either).
+    /// The GPU writes where GPU_RO is set: mapped read-only again and again (kfd looks at the VMA only; poc-v8 does the same,
+    /// amdgpu-svm R33, and is spared by [`Avoid::ReadOnlyZeroPages`]).
     GpuWriteToReadOnlyAttr,
     /// mprotect of a part of a chunk: the range is not cut, and serves only what all of its pages allow.
     PartOfAChunkProtected,
@@ -83,22 +85,73 @@ pub(crate) enum Avoid {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     /// Whose.
-    pub design: Design,
+    pub(crate) design: Design,
     /// In which mode.
-    pub xnack: bool,
+    pub(crate) xnack: bool,
     /// What is put to the design although it is known to go wrong.
-    pub dare: Option<Avoid>,
+    pub(crate) dare: Option<Avoid>,
+    /// The oddity that the reference is made to forget.
+    pub(crate) forget: Option<Rule>,
+    /// A bug that is switched on.
+    pub(crate) plant: Option<Plant>,
+}
+
+impl Rule {
+    /// All of them.
+    pub(crate) const ALL: &[Rule] = {
+        use Rule::*;
+        &[
+            AttrsOfTheProcess,
+            AttrsGoWithTheMapping,
+            HolesDoNotCount,
+            GetLooksAtVmas,
+            FaultRegisters,
+            PreferredIsAccess,
+            AccessDoesNotMatter,
+            LostAccessStaysMapped,
+        ]
+    };
+}
+
+impl Avoid {
+    /// All of them.
+    pub(crate) const ALL: &[Avoid] = {
+        use Avoid::*;
+        &[
+            GpuAccessToHole,
+            GpuWriteToReadOnlyAttr,
+            PartOfAChunkProtected,
+            Unreadable,
+            EventAfterLostAccess,
+            HoleWithoutNewAttrs,
+            AttrsWithinAChunk,
+            EventOnPartOfAChunk,
+            ReadOnlyZeroPages,
+            ChangeDuringRepair,
+            StaleTlb,
+            SetOverZeroPages,
+            FailingPrefetch,
+            DropOfVramPages,
+            CutOfVramRange,
+            MixedRange,
+            FlagsOfOtherGpus,
+            ResetOfFlags,
+        ]
+    };
 }
 
 impl Rules {
     /// The rules of `design`.
     pub(crate) fn of(design: Design, xnack: bool) -> Rules {
-        Rules { design, xnack, dare: None }
+        Rules { design, xnack, dare: None, forget: None, plant: None }
     }
 
     /// Whether the oddity is the design's.
     pub(crate) fn has(self, rule: Rule) -> bool {
         use Rule::*;
+        if self.forget == Some(rule) {
+            return false;
+        }
         match self.design {
             Design::Hardened => false,
             Design::PocV1 => matches!(rule, LostAccessStaysMapped),
@@ -132,18 +185,14 @@ impl Rules {
             ),
             Design::PocV8 => matches!(
                 avoid,
-                GpuAccessToHole
-                    | GpuWriteToReadOnlyAttr
-                    | PartOfAChunkProtected
-                    | EventOnPartOfAChunk
-                    | ReadOnlyZeroPages
-                    | ChangeDuringRepair
-                    | ResetOfFlags
+                GpuAccessToHole | EventOnPartOfAChunk | ReadOnlyZeroPages | ChangeDuringRepair | ResetOfFlags
             ),
             Design::Kfd => match avoid {
+                Unreadable | EventAfterLostAccess | ChangeDuringRepair | StaleTlb => true,
+                SetOverZeroPages | FailingPrefetch => true,
                 GpuWriteToReadOnlyAttr | FlagsOfOtherGpus => self.xnack,
-                StaleTlb | SetOverZeroPages | DropOfVramPages | CutOfVramRange | MixedRange => true,
-                Unreadable | EventAfterLostAccess | ChangeDuringRepair | FailingPrefetch => true,
+                // There is no VRAM in the other mode.
+                DropOfVramPages | CutOfVramRange | MixedRange => self.xnack,
                 _ => false,
             },
         }

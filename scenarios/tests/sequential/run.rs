@@ -25,14 +25,15 @@ fn searches() -> [Explore; 2] {
     [once, often]
 }
 
-/// What falls when `program` is put to the design, with the scenario.
-pub(crate) fn put(program: &Program, rules: Rules) -> Option<(Scenario, Violation)> {
-    searches().into_iter().find_map(|search| {
-        let scenario = reference::scenario(program, rules, search)?;
+/// What falls when `program` is put to the design, with the scenario. `once`: without the random schedules.
+pub(crate) fn put(program: &Program, rules: Rules, once: bool) -> Option<(Scenario, Violation)> {
+    let mut scenario = reference::scenario(program, rules)?;
+    let violation = searches().into_iter().take(if once { 1 } else { 2 }).find_map(|search| {
+        scenario.explore = search;
         let question = Question::new(&scenario, rules.design, &CheckOptions::default());
-        let failure = explore(&question.program(), &question.search(), None, None).failure?;
-        Some((scenario, failure.violation))
-    })
+        explore(&question.program(), &question.search(), None, None).failure.map(|failure| failure.violation)
+    })?;
+    Some((scenario, violation))
 }
 
 /// Writes the scenario to a file, with what falls; where.
