@@ -81,9 +81,9 @@ impl Machine {
             weak.upgrade().is_none_or(|m| m.svm().mmu_invalidate(entry.cookie, event, seq))
         }));
         let weak = Rc::downgrade(self);
-        self.mm.on_device_fault(Rc::new(move |_, held, addr, pfn| {
+        self.mm.on_device_fault(Rc::new(move |_, mm, held, addr, pfn| {
             let held = held.expect("mmap_lock is held for read");
-            weak.upgrade().ok_or(Errno::EFAULT)?.svm().migrate_to_ram(held, addr, pfn)
+            weak.upgrade().ok_or(Errno::EFAULT)?.svm().migrate_to_ram(mm, held, addr, pfn)
         }));
         let weak = Rc::downgrade(self);
         self.memory.on_folio_free(Rc::new(move |_, data| {

@@ -30,6 +30,7 @@ const KINDS: &[Kind] = &[
     Kind { name: "pages written", of: |_, gpu| gpu.pages_written },
     Kind { name: "page-table updates that clear", of: |_, gpu| gpu.pte_clears },
     Kind { name: "TLB flushes", of: |_, gpu| gpu.tlb_flushes },
+    Kind { name: "pages copied by the copy engines", of: |_, gpu| gpu.pages_copied },
     Kind { name: "queue stops", of: |_, gpu| gpu.quiesces },
     Kind { name: "queue resumes", of: |_, gpu| gpu.resumes },
 ];

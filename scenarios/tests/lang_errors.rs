@@ -74,7 +74,6 @@ fn a_name_that_nobody_knows_gets_the_one_that_was_probably_meant() {
         ("an unknown access", with_region("    thread \"t\" { set-attr \"buf\" access=\"enabled\" }")),
         ("an unknown strategy", with_region("    explore strategy=\"radnom\"\n    thread \"t\" { exit; }")),
         ("a wave that does what only a thread can", with_region("    gpu \"w\" { munmap \"buf\" }")),
-        ("a thread that reads like a wave", with_region("    thread \"t\" { read \"buf\" }")),
         ("a wave that declares its GPU", with_region("    gpu \"w\" xnack=#true { read \"buf\" }")),
     ]);
     insta::assert_snapshot!(told);
@@ -215,4 +214,40 @@ fn places_are_counted_in_characters_also_behind_letters_of_several_bytes() {
     let at = bad.problems[0].labels[0].0;
     assert_eq!(&text[at.offset..at.offset + at.len], "\"bfu\"");
     assert_eq!(bad.line_and_column(at), (2, 40));
+}
+
+#[test]
+fn what_cannot_be_done_with_memory_and_children_is_refused() {
+    let two = |body: &str| {
+        with_region(&format!(
+            "    region \"there\" at=0x400000 size=\"8K\" mapped=#false\n    thread \"t\" {{ {body} }}"
+        ))
+    };
+    let told = told(&[
+        ("an mremap that does nothing", two("mremap \"buf\"")),
+        ("an mremap onto itself", two("mremap \"buf\" to=\"buf\"")),
+        ("an mremap to nowhere", two("mremap \"buf\" to=\"thre\"")),
+        ("an mremap to a place that is too small", two("mremap \"buf\" to=\"there\"")),
+        ("an mremap that grows out of its region", two("mremap \"buf\" new-size=\"128K\"")),
+        ("an mremap that keeps and resizes", two("mremap \"buf\" to=\"there\" new-size=\"4K\" keep=#true")),
+        ("a misspelt advice", two("madvise-fee \"buf\"")),
+        (
+            "a place with a kind",
+            around("    region \"b\" at=4096 size=4096 mapped=#false kind=\"file\"\n    thread \"t\" { exit; }"),
+        ),
+        ("half a huge page", around("    region \"b\" at=4096 size=4096 kind=\"hugetlb\"\n    thread \"t\" { exit; }")),
+        ("a child that nobody forks", with_region("    thread \"t\" process=\"c\" { load \"buf\" }")),
+        (
+            "a misspelt child",
+            with_region("    thread \"t\" { fork \"child\" }\n    thread \"u\" process=\"chld\" { load \"buf\" }"),
+        ),
+        ("two children of one name", with_region("    thread \"t\" { fork \"c\"; fork \"c\" }")),
+        (
+            "a child that talks to the driver",
+            with_region(
+                "    thread \"t\" { fork \"c\" }\n    thread \"u\" process=\"c\" { set-attr \"buf\" access=\"enable\"; read \"buf\"; fork \"d\" }",
+            ),
+        ),
+    ]);
+    insta::assert_snapshot!(told);
 }

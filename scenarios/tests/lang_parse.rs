@@ -8,6 +8,47 @@ use proptest::prelude::*;
 use scenarios::lang::*;
 use scenarios::world::Uapi;
 
+/// What memory can do besides, written as a person would.
+const MEMORY: &str = r#"scenario "memory" {
+    about "What can be done with memory?"
+    gpu "gpu0" xnack=#false
+    region "buf" at=0x200000 size="2M" prot="rw"
+    region "shm" at=0x400000 size="8K" prot="rw" kind="shared"
+    region "file" at=0x500000 size="8K" prot="r" populate=#true kind="file"
+    region "copy" at=0x600000 size="8K" prot="rw" kind="file-private"
+    region "huge" at=0x800000 size="2M" prot="rw" kind="hugetlb"
+    region "there" at=0x1000000 size="2M" mapped=#false
+    prepare {
+        mremap "buf" size="4K" to="there" returns="EINVAL"
+    }
+    thread "app" {
+        fork "child"
+        mremap "buf" size="4K" to="there" to-offset="8K" keep=#true
+        mremap "buf" offset="4K" size="8K" new-size="4K" returns="ok|EFAULT"
+        reclaim "buf" offset="8K" size="4K"
+        pageout "buf"
+        madvise-free "buf"
+        madvise-cold "buf"
+        collapse "buf"
+        mlock "shm"
+        munlock "shm"
+    }
+    thread "other" process="child" {
+        store "shm" offset=0 value=1
+        exit
+    }
+}
+"#;
+
+#[test]
+fn what_is_done_with_memory_is_written_as_it_was_read() {
+    let s = parse("memory.kdl", MEMORY).unwrap_or_else(|bad| panic!("{}", bad.render(100, false)));
+    assert_eq!(s.to_kdl(), MEMORY);
+    assert_eq!(s.threads[1].process.as_deref(), Some("child"));
+    let OpKind::Mremap { area, to: Some(to), len, keep, .. } = &s.threads[0].ops[1].kind else { panic!() };
+    assert_eq!((area.bytes.start, to.bytes.start, *len, *keep), (0x20_0000, 0x100_2000, 4096, true));
+}
+
 const WHOLE_LANGUAGE: &str = r#"
 scenario "whole-language" {
     about "Is everything that can be said understood?"
@@ -120,6 +161,7 @@ fn what_is_not_said_has_its_usual_value() {
             populate: false,
             kind: RegionKind::Anon,
             thp: false,
+            mapped: true,
             at: Place::default()
         }
     );
@@ -245,8 +287,15 @@ fn op() -> impl Strategy<Value = OpKind> {
         (both, done).prop_map(|((area, to), expect)| OpKind::Copy { gpu: "b".into(), area, to, expect }),
         area.clone().prop_map(|area| OpKind::ResetAttr { gpu: "a".into(), area, returns: Returns::Any }),
         area.clone().prop_map(|area| OpKind::Dontneed { area }),
-        area.prop_map(|area| OpKind::Migrate { area }),
+        area.clone().prop_map(|area| OpKind::Migrate { area }),
         Just(OpKind::EvictVram { gpu: "a".into() }),
+        (area.clone(), proptest::sample::select(Advice::ALL))
+            .prop_map(|(area, advice)| OpKind::Advise { advice, area }),
+        (area, any::<bool>()).prop_map(|(area, keep)| {
+            let len = area.bytes.len();
+            let to = Area { region: "there".into(), bytes: Bytes::new(0x80_0000, 0x80_0000 + len) };
+            OpKind::Mremap { area, to: Some(to), len, keep, returns: Returns::ok() }
+        }),
         Just(OpKind::Close { gpu: "b".into() }),
         Just(OpKind::Exit),
     ]
@@ -265,6 +314,7 @@ proptest! {
             .gpu(GpuDecl::new("a"))
             .gpu(GpuDecl::new("b"))
             .region("buf", 0x20_0000, 64 << 10)
+            .unmapped_region("there", 0x80_0000, 64 << 10)
             .prepare(|p| prepare.iter().fold(p, |p, kind| p.op(kind.clone())))
             .thread("t", |t| ops.iter().fold(t, |t, kind| t.op(kind.clone())))
             .build()

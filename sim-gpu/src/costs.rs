@@ -17,6 +17,8 @@ pub struct GpuCosts {
     pub dma_maps: u64,
     /// DMA mappings taken back.
     pub dma_unmaps: u64,
+    /// Pages that its copy engine was asked to copy, to its memory or from it.
+    pub pages_copied: u64,
     /// Times this GPU's driver stopped the queues of the process.
     pub quiesces: u64,
     /// Times it let them run again.
@@ -33,6 +35,7 @@ impl GpuCosts {
             tlb_flushes: self.tlb_flushes + other.tlb_flushes,
             dma_maps: self.dma_maps + other.dma_maps,
             dma_unmaps: self.dma_unmaps + other.dma_unmaps,
+            pages_copied: self.pages_copied + other.pages_copied,
             quiesces: self.quiesces + other.quiesces,
             resumes: self.resumes + other.resumes,
         }

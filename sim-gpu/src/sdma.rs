@@ -169,6 +169,7 @@ impl<L: Lab> GpuVm<L> {
         let piece = |job: &CopyJob| Piece { job: *job, from: lives(job.from, job.pages), to: lives(job.to, job.pages) };
         let pieces = copies.iter().filter(|job| job.pages > 0).map(piece).collect();
         let fence = self.next_fence();
+        self.0.costs.add(|costs| costs.pages_copied += copies.iter().map(|job| job.pages).sum::<u64>());
         engine.submit(fence, Job::Copy(pieces));
         note!(L, "{}: copy of {} piece(s) queued, fence {}", self.name(), copies.len(), fence.0);
         Ok(fence)

@@ -8,10 +8,10 @@
 
 use crate::device::Folio;
 use crate::interval::event;
-use crate::memory::{BLOCK_PAGES, Memory, is_zero_pfn};
+use crate::memory::{BLOCK_PAGES, Memory, is_file_pfn, is_zero_pfn};
 use crate::migrate::FOLIO_LOCK;
 use crate::pagetable::{Prot, Pte, block_of};
-use crate::rmap::{Migration, Moves};
+use crate::rmap::Moves;
 use crate::space::Inner;
 use interleave::lab::{Gate, Hold, Lab, Span, Visible};
 use model::platform::{EventKind, MigratePfn, MigrateVma, MmuEvent};
@@ -108,8 +108,8 @@ impl<L: Lab> Memory<L> {
         held
     }
 
-    /// Whether any of the folios was ever mapped more than once.
-    pub(crate) fn ever_shared(&self, folios: &[Folio]) -> bool {
+    /// Whether more than one entry may map any of the folios.
+    pub(crate) fn any_shared(&self, folios: &[Folio]) -> bool {
         let mut state = self.inner.state.borrow_mut();
         folios.iter().any(|f| !state.all(f.pfn, f.count, |frame| !frame.shared))
     }
@@ -156,15 +156,14 @@ impl<L: Lab> Inner<L> {
             }
         };
         let locked = self.memory.trylock_all(&seen, args.fault_page);
-        let mut migration = Migration::new(L::Gate::new(FOLIO_LOCK, 0));
+        let migration = self.memory.new_migration();
         let (mut collected, mut lost) = (Vec::new(), Vec::new());
         let any_locked = !locked.is_empty();
         if any_locked {
             L::acquire_map(FOLIO_LOCK, Hold::Begin);
             self.walks.write(Span::new(pages.first, pages.last));
-            let number = migration.number(self);
             for folio in locked {
-                match self.make_migration_entry(folio, number) {
+                match self.make_migration_entry(folio, migration.number) {
                     Some(prot) => {
                         src[(folio.page - pages.first) as usize] = MigratePfn {
                             valid: true,
@@ -184,12 +183,10 @@ impl<L: Lab> Inner<L> {
         let any_entry = !collected.is_empty();
 
         // migrate_device_unmap: mappings of other processes.
-        if self.memory.ever_shared(&collected) {
+        if self.memory.any_shared(&collected) {
             let mut moves = Moves::default();
             collected.iter().for_each(|folio| moves.insert(folio.pfn, folio.count, folio.pfn));
-            for mm in self.memory.spaces().iter().filter(|mm| mm.id != self.id) {
-                mm.try_to_migrate(&moves, &mut migration);
-            }
+            self.try_to_unmap(None, &moves, &migration);
             let kept = self.memory.give_up_held(&collected, args.fault_page);
             for folio in collected.extract_if(.., |folio| !kept.contains(&folio.pfn)) {
                 src[(folio.page - pages.first) as usize] = MigratePfn::default();
@@ -248,11 +245,12 @@ impl<L: Lab> Inner<L> {
                     }
                     None
                 }
-                Pte::Present { pfn, .. } => select.system.then_some(pfn),
+                // The kernel takes pages of files away and puts them back (migrate_vma_pages).
+                Pte::Present { pfn, .. } => (select.system && !is_file_pfn(pfn)).then_some(pfn),
                 Pte::Device { pfn, .. } => {
                     (select.device_private && self.memory.device_of(pfn).owner == args.owner).then_some(pfn)
                 }
-                Pte::Migration { .. } => None,
+                Pte::Migration { .. } | Pte::Swap { .. } => None,
             };
             if let Some(pfn) = wanted {
                 if huge && !as_one {
@@ -283,7 +281,7 @@ impl<L: Lab> Memory<L> {
         if !held.is_empty() {
             let mut moves = Moves::default();
             held.iter().for_each(|folio| moves.insert(folio.pfn, folio.count, folio.pfn));
-            self.spaces().iter().for_each(|mm| mm.remove_migration_ptes_everywhere(&moves));
+            self.remove_migration_ptes(&moves);
             self.unlock_and_put(held.iter().map(|f| (f.pfn, f.count)), fault);
         }
         kept.iter().map(|folio| folio.pfn).collect()
@@ -306,12 +304,9 @@ impl<L: Lab> Memory<L> {
         L::acquire_map(FOLIO_LOCK, Hold::Begin);
         let mut moves = Moves::default();
         locked.iter().for_each(|folio| moves.insert(folio.pfn, 1, folio.pfn));
-        let mut migration = Migration::new(L::Gate::new(FOLIO_LOCK, 0));
-        let mut huge = Vec::new();
-        for mm in self.spaces() {
-            let unmapped = mm.try_to_migrate(&moves, &mut migration);
-            huge.extend(unmapped.iter().filter(|folio| folio.count > 1).map(|folio| folio.pfn));
-        }
+        let migration = self.new_migration();
+        let unmapped = self.try_to_unmap(&moves, &migration);
+        let huge: Vec<u64> = unmapped.iter().filter(|folio| folio.count > 1).map(|folio| folio.pfn).collect();
         let kept = self.give_up_held(&locked, None);
         for folio in locked.iter().filter(|folio| kept.contains(&folio.pfn)) {
             src[folio.page as usize] =

@@ -56,9 +56,10 @@ pub(crate) const fn is_device_pfn(pfn: u64) -> bool {
 /// Called when the last page of a device folio is free (`dev_pagemap_ops.folio_free`), with its word. In whatever context
 /// puts the page: must not sleep.
 pub type FolioFreeFn = Rc<dyn Fn(PagemapId, u64)>;
-/// `dev_pagemap_ops.migrate_to_ram`: mmap_lock (None: held for write), the byte address, the frame, which is locked and referenced. Ok: fault
-/// again; Err: SIGBUS.
-pub type DeviceFaultFn<L> = Rc<dyn Fn(PagemapId, Option<&MmapRead<'_, L>>, u64, u64) -> Result<(), Errno>>;
+/// `dev_pagemap_ops.migrate_to_ram`: the address space that faults, which may be a child of the driver's; its mmap_lock
+/// (None: held for write), the byte address, the frame, which is locked and referenced. Ok: fault again; Err: SIGBUS.
+pub type DeviceFaultFn<L> =
+    Rc<dyn Fn(PagemapId, &AddressSpace<L>, Option<&MmapRead<'_, L>>, u64, u64) -> Result<(), Errno>>;
 /// Has [`AddressSpace::finish_async_put`] called somewhere else, soon. Any context.
 pub type AsyncPutFn = Rc<dyn Fn()>;
 
@@ -254,6 +255,14 @@ impl<L: Lab> Memory<L> {
         self.inner.spaces.borrow_mut().insert(id, Rc::downgrade(space));
     }
 
+    /// One address space of each family.
+    pub(crate) fn families(&self) -> Vec<Rc<space::Inner<L>>> {
+        let mut all = self.spaces();
+        all.sort_by_key(|mm| mm.family);
+        all.dedup_by_key(|mm| mm.family);
+        all
+    }
+
     /// The address spaces there are, by id.
     pub(crate) fn spaces(&self) -> Vec<Rc<space::Inner<L>>> {
         self.inner.spaces.borrow().values().filter_map(|space| space.upgrade()).collect()
@@ -269,7 +278,7 @@ enum FaultLock<L: Lab> {
 }
 
 impl<L: Lab> AddressSpace<L> {
-    /// Sets who brings device pages back for CPU faults in this address space. Once.
+    /// Sets who brings device pages back for CPU faults in this address space, and in what is forked from it. Once.
     pub fn on_device_fault(&self, call: DeviceFaultFn<L>) {
         let old = self.inner.device_fault.borrow_mut().replace(call);
         assert!(old.is_none(), "the device fault handler is set once");
@@ -306,7 +315,9 @@ impl<L: Lab> Inner<L> {
         let call = call.expect("a device page faults, but nobody brings it back: call on_device_fault first");
         let (addr, its) = (page * PAGE_SIZE, pfn + (page - first));
         note!(L, "fault on device page {page:#x}: migrate_to_ram of pfn {its:#x}");
-        let result = call(self.memory.device_of(pfn).pagemap, held, addr, its);
+        let this = self.memory.spaces().into_iter().find(|mm| mm.id == self.id);
+        let this = AddressSpace { inner: this.expect("an address space that faults is there") };
+        let result = call(self.memory.device_of(pfn).pagemap, &this, held, addr, its);
         L::release_map(DEVICE_FOLIO_LOCK, Hold::Begin);
         self.memory.release(pfn, count, true);
         result.map_err(|error| {

@@ -1,8 +1,8 @@
 //! CPU accesses and page faults.
 //!
 //! Answers to `mm/memory.c` (`handle_mm_fault`, `do_anonymous_page`, `wp_page_copy`, `do_huge_zero_wp_pmd`) and the
-//! fault entry of an architecture. All memory is private; a VMA that is not anonymous differs in its flags only. Making
-//! an entry present, or writable in place, sends no event (spec mm-events 2); copying the zero page does.
+//! fault entry of an architecture. Making an entry present (first touch, file page, swap-in) or writable in place sends
+//! no event (spec mm-events 2); copying the zero page does, and copying a page that others have, too (`cow`).
 
 use crate::device::Folio;
 use crate::interval::event;
@@ -34,6 +34,10 @@ enum Stop<L: Lab> {
     Done,
     /// The zero page (or the huge one) must be copied here, which sends an event.
     CopyZero(u64),
+    /// A page that others may have, too: `do_wp_page`.
+    Shared(u64, u64),
+    /// A store to a page of a private file mapping that is not present: `do_cow_fault`.
+    CopyFile(u64, u64),
     /// A migration entry: sleep until the migration is done.
     Migration(u64, Rc<L::Gate>),
     /// A page in device memory, or the first of a block of them.
@@ -183,8 +187,17 @@ impl<L: Lab> Inner<L> {
                     folio.page + folio.count
                 }
                 Stop::CopyZero(page) => {
+                    vma.anon_vma.set(true);
                     self.copy_zero_page(page);
                     page + 1
+                }
+                Stop::Shared(page, pfn) => {
+                    self.do_wp_page(page, pfn);
+                    page
+                }
+                Stop::CopyFile(page, pfn) => {
+                    self.do_cow_fault(page, pfn);
+                    page
                 }
                 Stop::Migration(page, gate) => {
                     note!(L, "fault on page {page:#x}: waits for the migration of it");
@@ -212,11 +225,30 @@ impl<L: Lab> Inner<L> {
                     if self.unstable.get() {
                         return Stop::Unstable;
                     }
-                    page = self.populate(&mut table, vma, page, write);
-                    continue;
+                    if let Some(backing) = &vma.backing {
+                        let pfn = backing.frame(page);
+                        if write && !backing.shared {
+                            vma.anon_vma.set(true);
+                            return Stop::CopyFile(page, pfn);
+                        }
+                        table.set(page, self.map_file_page(vma, backing, pfn, write));
+                    } else {
+                        page = self.populate(&mut table, vma, page, write);
+                        continue;
+                    }
+                }
+                Pte::Swap { slot } => {
+                    if self.unstable.get() {
+                        return Stop::Unstable;
+                    }
+                    // do_swap_page: no event. An exclusive page is mapped writable at once.
+                    let pfn = self.memory.read_from_swap(slot, self.id, page);
+                    self.memory.put_slot(slot);
+                    self.memory.add_maps(pfn, 1);
+                    table.set(page, Pte::Present { pfn, prot: prot_of(vma.flags()) });
                 }
                 Pte::Migration { migration, .. } => {
-                    return Stop::Migration(page, self.migrations.borrow()[migration as usize].clone());
+                    return Stop::Migration(page, self.memory.migration_gate(migration));
                 }
                 Pte::Device { pfn, .. } => {
                     let (first, count) = if entry.order > 0 { (block_of(page).first, BLOCK_PAGES) } else { (page, 1) };
@@ -226,11 +258,16 @@ impl<L: Lab> Inner<L> {
                     let mut prot = old;
                     if prot == Prot::None {
                         // A NUMA hint: the access is what it asked for (do_numa_page).
-                        prot = if is_zero_pfn(pfn) { Prot::Read } else { prot_of(vma.flags()) };
+                        let read_only = is_zero_pfn(pfn) || self.must_copy(vma, pfn);
+                        prot = prot_of(vma.flags()).min(if read_only { Prot::Read } else { Prot::Write });
                     }
                     if write && prot == Prot::Read {
                         if is_zero_pfn(pfn) {
                             return Stop::CopyZero(page);
+                        }
+                        if self.must_copy(vma, pfn) {
+                            vma.anon_vma.set(true);
+                            return Stop::Shared(page, pfn);
                         }
                         // The page is ours alone: made writable in place, no event (wp_page_reuse).
                         prot = Prot::Write;
@@ -248,7 +285,12 @@ impl<L: Lab> Inner<L> {
     /// First touch of `page` (`do_anonymous_page`, `do_huge_pmd_anonymous_page`); returns the next page to look at.
     fn populate(&self, table: &mut PageTable, vma: &VmaNode<L>, page: u64, write: bool) -> u64 {
         let (flags, block) = (vma.flags(), block_of(page));
-        if self.huge(vma) && vma.bytes().covers(&block.bytes()) && table.block_is_none(page) {
+        let huge = self.huge(vma) && vma.bytes().covers(&block.bytes()) && table.block_is_none(page);
+        // The zero page needs none, the huge one does.
+        if write || huge {
+            vma.anon_vma.set(true);
+        }
+        if huge {
             let pte = if write || flags.hugetlb {
                 let pfn = self.memory.alloc_block(self.id, block.first);
                 self.memory.add_maps(pfn, BLOCK_PAGES);
@@ -303,7 +345,7 @@ fn accessible(flags: VmaFlags, write: bool) -> bool {
     flags.write || (!write && flags.read)
 }
 
-fn reprotect(table: &mut PageTable, page: u64, order: u8, prot: Prot) {
+pub(crate) fn reprotect(table: &mut PageTable, page: u64, order: u8, prot: Prot) {
     let at = if order > 0 { block_of(page).first } else { page };
     match table.get(at).pte {
         Pte::Present { pfn, .. } if order > 0 => table.set_block(at, Pte::Present { pfn, prot }),

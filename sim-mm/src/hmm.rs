@@ -155,9 +155,7 @@ impl<L: Lab> Inner<L> {
             let error = matches!(entry.pte, Pte::Device { .. }) && !valid && entry.order > 0;
             if let Some(for_write) = need_fault(request, valid, write) {
                 return match entry.pte {
-                    Pte::Migration { migration, .. } => {
-                        Walk::Migration(page, self.migrations.borrow()[migration as usize].clone())
-                    }
+                    Pte::Migration { migration, .. } => Walk::Migration(page, self.memory.migration_gate(migration)),
                     _ => Walk::Fault(vma.clone(), block, for_write),
                 };
             }

@@ -12,25 +12,36 @@
 //! | `interval` | `mm/mmu_notifier.c`, interval notifiers |
 //! | `space` | `struct mm_struct`: locks, and the steps that operations are made of |
 //! | `fault` | CPU accesses, `mm/memory.c` |
+//! | `cow` | write faults on shared pages |
+//! | `fork` | `dup_mmap`, `copy_page_range` |
+//! | `file` | page cache, shared memory, file mappings |
 //! | `mapping` | mmap, munmap, populate: `mm/vma.c` |
+//! | `mremap` | `mm/mremap.c` |
 //! | `mprotect` | `mm/mprotect.c`, NUMA hint scan |
 //! | `madvise` | MADV_DONTNEED, the OOM reaper |
+//! | `reclaim` | swap, kswapd, MADV_PAGEOUT, MADV_FREE, mlock |
+//! | `collapse` | `mm/khugepaged.c`, MADV_COLLAPSE |
+//! | `rmap` | who maps a page, migration entries: `mm/rmap.c` |
 //! | `migrate` | `mm/migrate.c` |
 //! | `device` | device-private pages: `mm/memremap.c`, the CPU fault on them |
 //! | `collect`, `migrate_device` | `mm/migrate_device.c` |
-//! | `rmap` | who maps a page: `mm/rmap.c` |
 //! | `lifetime` | mm references, `exit_mmap` |
 //! | `hmm` | `mm/hmm.c` |
 //! | `mm` | the driver's view |
 //! | `peek` | views for checks |
 //! | `costs` | what was asked of the mm |
 //!
-//! Not modelled: fork, mremap, swap, khugepaged, userfaultfd, device-exclusive entries, device-coherent memory, shared and file mappings.
+//! Not modelled: truncation, writeback, KSM, userfaultfd, device-exclusive entries, device-coherent memory; fork and mremap of
+//! hugetlb.
 
+mod collapse;
 mod collect;
 mod costs;
+mod cow;
 mod device;
 mod fault;
+mod file;
+mod fork;
 mod hmm;
 mod interval;
 mod lifetime;
@@ -41,15 +52,19 @@ mod migrate;
 mod migrate_device;
 mod mm;
 mod mprotect;
+mod mremap;
 mod pagetable;
 mod peek;
+mod reclaim;
 mod rmap;
 mod space;
 mod vma;
 
 pub use costs::MmCosts;
 pub use device::{AsyncPutFn, DeviceFaultFn, FolioFreeFn, device_pfn};
+pub use file::File;
 pub use interval::{InvalidateFn, ReturnedFn, SubId, SubState, SubView, UNINITIALISED_OWNER};
 pub use memory::{BLOCK_ORDER, BLOCK_PAGES, HUGE_ZERO_PFN, Memory, POISON, Word, ZERO_PFN, is_zero_pfn};
+pub use mremap::Remap;
 pub use pagetable::{Entry, Prot, Pte};
 pub use space::{AddressSpace, MmapRead, MmapWrite, Options, Sigsegv, TASK_SIZE};

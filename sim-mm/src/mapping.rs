@@ -4,6 +4,7 @@
 //! `mm_populate`.
 
 use crate::fault::Held;
+use crate::file::Backing;
 use crate::interval::event;
 use crate::memory::BLOCK_PAGES;
 use crate::pagetable::Gather;
@@ -23,6 +24,11 @@ impl<L: Lab> AddressSpace<L> {
     /// `EINVAL`: not page aligned, empty, beyond the user address space, or hugetlb and not 2 MiB aligned.
     #[track_caller]
     pub fn mmap(&self, bytes: Bytes, flags: VmaFlags) -> Result<(), Errno> {
+        self.mmap_backed(bytes, flags, None)
+    }
+
+    #[track_caller]
+    pub(crate) fn mmap_backed(&self, bytes: Bytes, flags: VmaFlags, backing: Option<Backing<L>>) -> Result<(), Errno> {
         let pages = check_range(bytes)?;
         let mm = &*self.inner;
         if flags.hugetlb && (pages.first % BLOCK_PAGES != 0 || pages.count() % BLOCK_PAGES != 0) {
@@ -51,7 +57,7 @@ impl<L: Lab> AddressSpace<L> {
                 mm.vmas.borrow_mut().erase(vma.bytes().start);
             }
         }
-        mm.vmas.borrow_mut().insert(VmaNode::new(bytes, flags));
+        mm.vmas.borrow_mut().insert(VmaNode::new(bytes, flags, backing));
         mm.vmas.borrow().overlapping(span_bytes(span)).iter().for_each(|vma| vma.locked.set(false));
         note!(L, "mmap {bytes}: VMA stored");
         Ok(())
@@ -67,30 +73,11 @@ impl<L: Lab> AddressSpace<L> {
         let pages = check_range(bytes)?;
         let mm = &*self.inner;
         let held = mm.mmap_lock.write();
-        let hit = mm.vmas.borrow().overlapping(bytes);
-        if hit.is_empty() {
+        if mm.erase_range(&held, bytes)? == 0 {
             return Ok(());
         }
-        mm.check_hugetlb_cuts(bytes, &hit)?;
-        let span = mm.hull(bytes, &hit);
-        let waited = mm.vma_start_write(&held, span, &hit);
-        let split = mm.cut(&held, bytes);
-        let gone = mm.vmas.borrow().overlapping(bytes);
-        for vma in &gone {
-            vma.detached.set(true);
-            mm.vmas.borrow_mut().erase(vma.bytes().start);
-        }
-        let rest = mm.vmas.borrow().overlapping(span_bytes(span));
-        mm.vma_end_write(span, &rest, waited || split);
         let held = <L::RwSem<()> as RwSem<()>>::downgrade(held);
-        note!(L, "munmap {bytes}: {} VMA(s) erased, mmap_lock downgraded", gone.len());
-
-        let unmap = mm.notifiers.start(event(EventKind::Unmap, bytes)).expect("blockable events do not fail");
-        let mut gather = Gather::default();
-        mm.zap(pages, &mut gather);
-        mm.notifiers.end(unmap);
-        mm.free_tables(pages);
-        mm.free_pages(gather);
+        mm.unmap_range(pages);
         drop(held);
         Ok(())
     }
@@ -127,6 +114,40 @@ impl<L: Lab> Inner<L> {
     pub(crate) fn hull(&self, bytes: Bytes, vmas: &[Rc<VmaNode<L>>]) -> Span {
         let pages = vmas.iter().fold(bytes.pages(), |hull, vma| hull.hull(&vma.bytes().pages()));
         Span::new(pages.first, pages.last)
+    }
+
+    /// The first half of an munmap: the VMAs in `bytes` are split, detached and taken out of the tree. Returns how many
+    /// there were.
+    #[track_caller]
+    pub(crate) fn erase_range(&self, held: &MmapWrite<'_, L>, bytes: Bytes) -> Result<usize, Errno> {
+        let hit = self.vmas.borrow().overlapping(bytes);
+        if hit.is_empty() {
+            return Ok(0);
+        }
+        self.check_hugetlb_cuts(bytes, &hit)?;
+        let span = self.hull(bytes, &hit);
+        let waited = self.vma_start_write(held, span, &hit);
+        let split = self.cut(held, bytes);
+        let gone = self.vmas.borrow().overlapping(bytes);
+        for vma in &gone {
+            vma.detached.set(true);
+            self.vmas.borrow_mut().erase(vma.bytes().start);
+        }
+        let rest = self.vmas.borrow().overlapping(span_bytes(span));
+        self.vma_end_write(span, &rest, waited || split);
+        note!(L, "munmap {bytes}: {} VMA(s) erased", gone.len());
+        Ok(gone.len())
+    }
+
+    /// The second half: UNMAP around the zap, then page tables and pages go. mmap_lock is held, for read or for write.
+    #[track_caller]
+    pub(crate) fn unmap_range(&self, pages: Pages) {
+        let unmap = self.notifiers.start(event(EventKind::Unmap, pages.bytes())).expect("blockable events do not fail");
+        let mut gather = Gather::default();
+        self.zap(pages, &mut gather);
+        self.notifiers.end(unmap);
+        self.free_tables(pages);
+        self.free_pages(gather);
     }
 
     /// Splits the VMAs that the ends of `bytes` cut. Huge entries across a cut are split first, with a CLEAR of their

@@ -18,6 +18,7 @@
 //! Everything else ([`Memory::generation`], peeks) looks without a scheduling point.
 
 use crate::device::{Devices, is_device_pfn};
+use crate::file::FIRST_FILE;
 use crate::space;
 use interleave::lab::{Gate, Invariant, Lab, Span, Stamp, Violation, Visible};
 use model::note;
@@ -41,11 +42,19 @@ pub const POISON: u64 = 0x6b6b_6b6b_6b6b_6b6b;
 
 const INSTANCE_SHIFT: u32 = 36;
 const OWNER_SHIFT: u32 = 48;
+/// Address spaces and files together.
+pub(crate) const OWNERS: u32 = 16;
 const INSTANCES: u64 = 1 << (OWNER_SHIFT - INSTANCE_SHIFT);
 
 /// Whether `pfn` is one of the shared zero frames.
 pub const fn is_zero_pfn(pfn: u64) -> bool {
     pfn == ZERO_PFN || (pfn >= HUGE_ZERO_PFN && pfn < HUGE_ZERO_PFN + BLOCK_PAGES)
+}
+
+/// Whether `pfn` is a frame of the page cache.
+pub(crate) const fn is_file_pfn(pfn: u64) -> bool {
+    let owner = pfn >> OWNER_SHIFT;
+    FIRST_FILE as u64 <= owner && owner < OWNERS as u64
 }
 
 /// A word on its way from frames to others.
@@ -73,8 +82,11 @@ pub(crate) struct Inner<L: Lab> {
     pub(crate) waiters: RefCell<BTreeMap<u64, Vec<Rc<L::Gate>>>>,
     /// Who takes destinations from the allocator, and in which order.
     pub(crate) pool: L::Visible,
-    /// The address spaces, by id: where rmap walks look.
+    /// The address spaces, by id: where rmap walks look. One that forks is added under its family's `anon_vma`.
     pub(crate) spaces: RefCell<BTreeMap<u32, Weak<space::Inner<L>>>>,
+    /// The folio locks of running and finished migrations: 0 while it runs, 1 when done. An entry names its by number;
+    /// the numbers say nothing.
+    pub(crate) migrations: RefCell<Vec<Rc<L::Gate>>>,
 }
 
 #[derive(Default)]
@@ -89,6 +101,28 @@ pub(crate) struct State {
     pub(crate) live: u64,
     /// Destinations of migrations that were ever allocated.
     pub(crate) destinations: u64,
+    /// Swapped-out pages.
+    swap: BTreeMap<u64, Slot>,
+}
+
+/// A page on the swap device. What is in it never changes.
+#[derive(Default)]
+struct Slot {
+    /// Entries that refer to it.
+    refs: u32,
+    /// Words that are not zero, by byte offset.
+    words: Vec<(u64, u64)>,
+}
+
+/// What `do_wp_page` found out about the page that somebody wants to write to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Claim {
+    /// The entry does not map it any more.
+    Gone,
+    /// Nobody else has it.
+    Ours,
+    /// Others have it, too; the caller holds a reference now.
+    Shared,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -109,8 +143,11 @@ pub(crate) struct Frame {
     pub(crate) isolated: bool,
     /// PG_locked, by a migration to or from a device, or by a CPU fault on a device page.
     pub(crate) locked: bool,
-    /// More than one entry mapped it at some time of this life.
+    /// Not `PageAnonExclusive`: several entries may map it, so who writes must look first, and who wants it elsewhere
+    /// must look for all of them.
     pub(crate) shared: bool,
+    /// MADV_FREE was called on it and no CPU has stored to it since: reclaim may drop it.
+    lazyfree: bool,
 }
 
 impl<L: Lab> Clone for Memory<L> {
@@ -190,7 +227,7 @@ impl State {
     }
 
     fn allocate(&mut self, owner: u32, page: u64, count: u64) -> u64 {
-        assert!(owner < 16 && page + count <= 1 << INSTANCE_SHIFT, "the machine has 16 owners of 48-bit spaces");
+        assert!(owner < OWNERS && page + count <= 1 << INSTANCE_SHIFT, "the machine has 16 owners of 48-bit spaces");
         let first = self.choose(owner, page, count);
         self.bring_to_life(first, count, false);
         first
@@ -218,6 +255,7 @@ impl<L: Lab> Memory<L> {
                 waiters: RefCell::default(),
                 pool: L::Visible::new("free frames"),
                 spaces: RefCell::default(),
+                migrations: RefCell::default(),
             }),
         }
     }
@@ -233,6 +271,11 @@ impl<L: Lab> Memory<L> {
     pub(crate) fn alloc_block(&self, owner: u32, page: u64) -> u64 {
         assert_eq!(page % BLOCK_PAGES, 0, "a block is aligned");
         self.inner.state.borrow_mut().allocate(owner, page, BLOCK_PAGES)
+    }
+
+    /// `count` zeroed frames in a row for the pages from 0 on of `owner`, with one reference each.
+    pub(crate) fn alloc_run(&self, owner: u32, count: u64) -> u64 {
+        self.inner.state.borrow_mut().allocate(owner, 0, count)
     }
 
     /// Isolates `count` frames from `first` for a migration and takes a reference on each; false, and nothing taken,
@@ -257,7 +300,6 @@ impl<L: Lab> Memory<L> {
     pub(crate) fn add_maps(&self, first: u64, count: u64) {
         self.inner.state.borrow_mut().each(first, count, |_, frame| {
             frame.maps += 1;
-            frame.shared |= frame.maps > 1;
             None::<()>
         });
     }
@@ -320,7 +362,7 @@ impl<L: Lab> Memory<L> {
                     return Some((Invariant::I3, format!("frame {pfn:#x} is freed while the CPU maps it"), None));
                 }
                 frame.generation += 1;
-                (frame.isolated, frame.locked) = (false, false);
+                (frame.isolated, frame.locked, frame.shared, frame.lazyfree) = (false, false, false, false);
                 frame.freed_at = Some(now);
                 freed += 1;
                 gone_folios.extend(devices.frame_freed(pfn));
@@ -372,6 +414,125 @@ impl<L: Lab> Memory<L> {
     /// Frames that are allocated, the zero frames not counted. No scheduling point.
     pub fn live_frames(&self) -> u64 {
         self.inner.state.borrow().live
+    }
+
+    // ---- sharing -----------------------------------------------------------------------------------------------------
+
+    /// One more entry maps each of the frames, and none of them may take a frame for its own any more
+    /// (`folio_try_dup_anon_rmap_pte`). The caller's scheduling point is the one of the page table.
+    pub(crate) fn share(&self, first: u64, count: u64) {
+        self.inner.state.borrow_mut().each(first, count, |_, frame| {
+            frame.refs += 1;
+            frame.maps += 1;
+            frame.shared = true;
+            None::<()>
+        });
+    }
+
+    /// Whether who writes to the frame must look first whether others have it. No scheduling point: it changes where
+    /// the page table of somebody who maps it does.
+    pub(crate) fn is_shared(&self, pfn: u64) -> bool {
+        !is_zero_pfn(pfn) && self.inner.state.borrow().frame(pfn).shared
+    }
+
+    /// Sets whether the frames are shared.
+    pub(crate) fn set_shared(&self, first: u64, count: u64, shared: bool) {
+        self.inner.state.borrow_mut().each(first, count, |_, frame| {
+            frame.shared = shared;
+            None::<()>
+        });
+    }
+
+    /// Looks whether the holder of an entry is the only one who has its frames (`wp_can_reuse_anon_folio`), and takes a
+    /// reference to the first when not. `still`: whether the entry maps them. A scheduling point.
+    #[track_caller]
+    pub(crate) fn claim(&self, first: u64, count: u64, still: impl FnOnce() -> bool) -> Claim {
+        self.inner.accesses.write(Span::new(first, first + count - 1));
+        if !still() {
+            return Claim::Gone;
+        }
+        let mut state = self.inner.state.borrow_mut();
+        if state.all(first, count, |frame| frame.refs == 1) {
+            return Claim::Ours;
+        }
+        state.frame_mut(first).refs += 1;
+        Claim::Shared
+    }
+
+    // ---- swap --------------------------------------------------------------------------------------------------------
+
+    /// MADV_FREE on those of the frames that are `still` mapped: until a CPU stores to one, reclaim may drop it. One
+    /// scheduling point.
+    #[track_caller]
+    pub(crate) fn make_lazyfree(&self, first: u64, count: u64, still: impl Fn(u64) -> bool) {
+        self.inner.accesses.write(Span::new(first, first + count - 1));
+        self.inner.state.borrow_mut().each(first, count, |pfn, frame| {
+            frame.lazyfree |= still(pfn);
+            None::<()>
+        });
+    }
+
+    /// Writes the frames to swap slots of the same numbers, to which nobody refers yet. Those that MADV_FREE has given
+    /// up are not written; the answer says for each whether it was. One scheduling point.
+    #[track_caller]
+    pub(crate) fn write_to_swap(&self, first: u64, count: u64) -> Vec<bool> {
+        self.inner.accesses.read(Span::new(first, first + count - 1));
+        let mut state = self.inner.state.borrow_mut();
+        (first..first + count)
+            .map(|pfn| {
+                if state.frame(pfn).lazyfree {
+                    return false;
+                }
+                let words = state.words.range((pfn, 0)..(pfn + 1, 0)).map(|(&(_, at), &value)| (at, value)).collect();
+                state.swap.insert(pfn, Slot { refs: 0, words });
+                true
+            })
+            .collect()
+    }
+
+    /// One more entry refers to the slot (`swap_duplicate`).
+    pub(crate) fn dup_slot(&self, slot: u64) {
+        if let Some(slot) = self.inner.state.borrow_mut().swap.get_mut(&slot) {
+            slot.refs += 1;
+        }
+    }
+
+    /// An entry that referred to the slot is gone (`swap_free`); the last one frees it.
+    pub(crate) fn put_slot(&self, slot: u64) {
+        let mut state = self.inner.state.borrow_mut();
+        let used = state.swap.get_mut(&slot).expect("an entry refers to a slot in use");
+        used.refs = used.refs.saturating_sub(1);
+        if used.refs == 0 {
+            state.swap.remove(&slot);
+        }
+    }
+
+    /// Frees those of the slots to which nobody refers.
+    pub(crate) fn drop_unused_slots(&self, first: u64, count: u64) {
+        self.inner.state.borrow_mut().swap.retain(|slot, s| s.refs > 0 || !(first..first + count).contains(slot));
+    }
+
+    /// Reads a slot into a new frame for virtual page `page` of `owner`, with one reference.
+    pub(crate) fn read_from_swap(&self, slot: u64, owner: u32, page: u64) -> u64 {
+        let mut state = self.inner.state.borrow_mut();
+        let pfn = state.allocate(owner, page, 1);
+        let words = state.swap.get(&slot).expect("an entry refers to a slot in use").words.clone();
+        for (at, value) in words {
+            state.words.insert((pfn, at), value);
+        }
+        pfn
+    }
+
+    /// The word at byte `offset` of a slot, for checks.
+    pub(crate) fn peek_slot(&self, slot: u64, offset: u64) -> u64 {
+        let state = self.inner.state.borrow();
+        let words = state.swap.get(&slot).map_or(&[][..], |slot| &slot.words);
+        words.iter().find(|(at, _)| *at == word(offset)).map_or(0, |&(_, value)| value)
+    }
+
+    /// Swap slots in use. No scheduling point.
+    pub fn swap_slots(&self) -> u64 {
+        self.inner.state.borrow().swap.len() as u64
     }
 
     // ---- DMA -------------------------------------------------------------------------------------------------------
@@ -480,6 +641,7 @@ impl<L: Lab> Memory<L> {
     pub(crate) fn store_if(&self, pfn: u64, offset: u64, value: u64, still: impl FnOnce() -> bool) -> Option<u64> {
         self.inner.accesses.write(Span::one(pfn));
         still().then(|| {
+            self.inner.state.borrow_mut().frame_mut(pfn).lazyfree = false;
             self.poke(pfn, offset, value);
             value
         })

@@ -4,23 +4,22 @@
 //! mm-events 2). Works from the page, not from the VMA: no mmap_lock is held, so its callbacks run without one, and it
 //! may meet a page whose VMA is already out of the tree.
 
-use crate::interval::event;
-use crate::memory::{BLOCK_PAGES, is_zero_pfn};
+use crate::memory::{BLOCK_PAGES, is_file_pfn, is_zero_pfn};
 use crate::pagetable::{Pte, block_of};
+use crate::rmap::{Migration, Moves};
 use crate::space::{AddressSpace, Inner, check_range};
 use interleave::lab::{Gate, Hold, Lab, Span, Visible};
-use model::platform::{EventKind, RwSem};
 use model::units::{Bytes, Pages};
 use model::{Errno, note};
-use std::rc::Rc;
+use std::collections::BTreeSet;
 
 /// The gate that a fault on a migration entry sleeps on, and the map of the migrations that run.
 pub(crate) const FOLIO_LOCK: &str = "folio lock";
 
-/// A folio on its way: where it is mapped, and its frames.
-struct Folio {
-    pages: Pages,
-    from: u64,
+/// A folio on its way: where it was found, and its frames.
+pub(crate) struct Isolated {
+    pub(crate) pages: Pages,
+    pub(crate) from: u64,
 }
 
 impl<L: Lab> AddressSpace<L> {
@@ -51,15 +50,16 @@ impl<L: Lab> AddressSpace<L> {
 impl<L: Lab> Inner<L> {
     /// Finds the folio that `page` maps and takes it off the LRU, with a reference.
     #[track_caller]
-    fn isolate(&self, page: u64) -> Option<Folio> {
+    pub(crate) fn isolate(&self, page: u64) -> Option<Isolated> {
         self.walks.read(Span::one(page));
         let (folio, generation) = {
             let table = self.table.borrow();
             let huge = table.block_leaf(page).is_some();
             let pages = if huge { block_of(page) } else { Pages::new(page, page) };
             match table.get(pages.first).pte {
-                Pte::Present { pfn, .. } if !is_zero_pfn(pfn) => {
-                    (Folio { pages, from: pfn }, self.memory.generation(pfn))
+                // Pages of files stay where they are.
+                Pte::Present { pfn, .. } if !is_zero_pfn(pfn) && !is_file_pfn(pfn) => {
+                    (Isolated { pages, from: pfn }, self.memory.generation(pfn))
                 }
                 _ => return None,
             }
@@ -67,77 +67,62 @@ impl<L: Lab> Inner<L> {
         self.memory.isolate(folio.from, folio.pages.count(), generation).then_some(folio)
     }
 
+    /// Locks a folio that is about to be unmapped.
+    pub(crate) fn lock_folio(&self) -> Migration<L> {
+        L::acquire_map(FOLIO_LOCK, Hold::Begin);
+        self.memory.new_migration()
+    }
+
+    /// Lets the waiters go on.
+    #[track_caller]
+    pub(crate) fn unlock_folio(&self, folio_lock: Migration<L>) {
+        folio_lock.gate.store(1);
+        L::release_map(FOLIO_LOCK, Hold::Begin);
+    }
+
+    /// Where the entries of a folio are that was found at `pages`; None: anywhere in the family.
+    pub(crate) fn stays_at(&self, pages: Pages) -> Option<Pages> {
+        (!self.options.shares).then_some(pages)
+    }
+
     /// `migrate_pages_batch` for one folio that is isolated. Returns how many pages moved.
     #[track_caller]
-    fn migrate_folio(&self, folio: &Folio) -> u64 {
+    fn migrate_folio(&self, folio: &Isolated) -> u64 {
         let (pages, from, count) = (folio.pages, folio.from, folio.pages.count());
-        let span = Span::new(pages.first, pages.last);
         let to = match count {
             BLOCK_PAGES => self.memory.alloc_block(self.id, pages.first),
             _ => self.memory.alloc(self.id, pages.first),
         };
-        let folio_lock = Rc::new(L::Gate::new(FOLIO_LOCK, 0));
-        L::acquire_map(FOLIO_LOCK, Hold::Begin);
-        let migration = {
-            let mut migrations = self.migrations.borrow_mut();
-            migrations.push(folio_lock.clone());
-            migrations.len() as u32 - 1
-        };
-
-        // try_to_migrate_one. After start the entry is looked at again: it may be gone, or be another page by now.
-        let unmapped = {
-            let _rmap = self.anon_vma.read();
-            let clear = self.notifiers.start(event(EventKind::Clear, pages.bytes())).expect("blockable");
-            self.walks.write(span);
-            let mut unmapped = Vec::new();
-            self.rewrite_folio(pages, |frames, pte| match pte {
-                Pte::Present { pfn, prot } if (from..from + count).contains(&pfn) => {
-                    unmapped.push((pfn, frames));
-                    Pte::Migration { migration, pfn, prot }
-                }
-                other => other,
-            });
-            for &(pfn, frames) in &unmapped {
-                self.memory.remove_maps(pfn, frames);
-                self.memory.put_not_last(pfn, frames);
-            }
-            self.notifiers.end(clear);
-            unmapped
-        };
-
+        let moves = Moves::of(from, count, to);
+        let folio_lock = self.lock_folio();
         let mut restored = Vec::new();
-        if !unmapped.is_empty() {
+        if !self.try_to_unmap(Some(pages), &moves, &folio_lock).is_empty() {
             self.memory.copy(from, to, count);
             // remove_migration_ptes: no event. Entries that were zapped meanwhile stay empty.
-            self.walks.write(span);
-            self.rewrite_folio(pages, |frames, pte| match pte {
-                Pte::Migration { migration: m, pfn, prot } if m == migration => {
-                    restored.push((pfn - from + to, frames));
-                    Pte::Present { pfn: pfn - from + to, prot }
+            self.replace_migration_entries(self.stays_at(pages), &moves, |_, old, pfn, prot| {
+                restored.push((pfn, old.count));
+                // A fork may have taken the entry along.
+                if self.memory.is_shared(old.pfn) {
+                    self.memory.set_shared(pfn, old.count, true);
                 }
-                other => other,
+                Pte::Present { pfn, prot }
             });
-            for &(pfn, frames) in &restored {
-                self.memory.add_maps(pfn, frames);
+        }
+        // The first entry of a frame owns the reference that it came with.
+        let mut owned = BTreeSet::new();
+        for &(pfn, frames) in &restored {
+            match owned.insert(pfn) {
+                true => self.memory.add_maps(pfn, frames),
+                false => self.memory.share(pfn, frames),
             }
         }
         let moved = restored.iter().map(|&(_, frames)| frames).sum();
         note!(L, "migrated {moved} page(s) of {pages}: pfn {from:#x} -> {to:#x}");
-        folio_lock.store(1);
-        L::release_map(FOLIO_LOCK, Hold::Begin);
+        self.unlock_folio(folio_lock);
         self.memory.put(from, count);
-        // The new entries own the references of their frames; frames that found no entry go back.
+        // Frames that found no entry go back.
         let owned = |pfn: &u64| restored.iter().any(|&(first, n)| (first..first + n).contains(pfn));
         (to..to + count).filter(|pfn| !owned(pfn)).for_each(|pfn| self.memory.put(pfn, 1));
         moved
-    }
-
-    /// Lets `change` rewrite the entries of a folio (`page_vma_mapped_walk`). A huge mapping that stands where the
-    /// folio's single page was is not the folio.
-    fn rewrite_folio(&self, pages: Pages, change: impl FnMut(u64, Pte) -> Pte) {
-        let mut table = self.table.borrow_mut();
-        if pages.count() == BLOCK_PAGES || table.block_leaf(pages.first).is_none() {
-            table.rewrite_each(pages, change);
-        }
     }
 }

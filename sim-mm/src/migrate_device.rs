@@ -91,7 +91,7 @@ impl<L: Lab> DeviceMemory<L> for AddressSpace<L> {
         let memory = &self.inner.memory;
         let moves = moves_of(src, dst);
         if !moves.is_empty() {
-            memory.spaces().iter().for_each(|mm| mm.remove_migration_ptes_everywhere(&moves));
+            memory.remove_migration_ptes(&moves);
         }
         memory.unlock_and_put_both(src, dst, None);
     }
@@ -161,7 +161,8 @@ impl<L: Lab> Inner<L> {
     #[track_caller]
     fn migrate_vma_pages(&self, args: &MigrateVma, src: &mut [MigratePfn], dst: &[MigratePfn]) {
         let first = args.bytes.start / PAGE_SIZE;
-        let flags = self.vmas.borrow().lookup(args.bytes.start).map(|vma| vma.flags());
+        let vma = self.vmas.borrow().lookup(args.bytes.start);
+        let flags = vma.as_ref().map(|vma| vma.flags());
         let (mut at, mut filling) = (0, None);
         while at < src.len() {
             let (page, count) = (first + at as u64, size(&src[at]) as usize);
@@ -185,6 +186,8 @@ impl<L: Lab> Inner<L> {
                     let migrate =
                         self.notifiers.start(migrate_event(args, page)).expect("blockable events do not fail");
                     filling = Some(migrate);
+                    // anon_vma_prepare: from now on a fork copies entries.
+                    vma.iter().for_each(|vma| vma.anon_vma.set(true));
                 }
                 let holes = self.fill_holes(first, at, src, dst, flags);
                 at += holes;
@@ -259,15 +262,16 @@ impl<L: Lab> Inner<L> {
     fn migrate_vma_finalize(&self, args: &MigrateVma, src: &[MigratePfn], dst: &[MigratePfn]) {
         let moves = moves_of(src, dst);
         if !moves.is_empty() {
-            let pages = args.bytes.pages();
-            let limit = self.vmas.borrow().lookup(args.bytes.start).map(|vma| prot_of(vma.flags()));
-            self.walks.write(Span::new(pages.first, pages.last));
-            self.remove_migration_ptes(pages, &moves, |_| limit);
             let folios = src.iter().filter(|slot| slot.valid);
             let folios: Vec<Folio> = folios.map(|slot| Folio { page: 0, pfn: slot.pfn, count: size(slot) }).collect();
-            if self.memory.ever_shared(&folios) {
-                let others = self.memory.spaces();
-                others.iter().filter(|mm| mm.id != self.id).for_each(|mm| mm.remove_migration_ptes_everywhere(&moves));
+            if self.memory.any_shared(&folios) {
+                self.remove_migration_ptes_everywhere(&moves);
+            } else {
+                // mmap_lock keeps them where they were.
+                let limit = self.vmas.borrow().lookup(args.bytes.start).map(|vma| prot_of(vma.flags()));
+                self.replace_migration_entries(Some(args.bytes.pages()), &moves, |mm, folio, to, prot| {
+                    mm.new_entry(folio, to, prot, limit)
+                });
             }
         }
         self.memory.unlock_and_put_both(src, dst, args.fault_page);

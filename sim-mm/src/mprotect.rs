@@ -50,6 +50,9 @@ impl<L: Lab> AddressSpace<L> {
             let prot = prot_of(flags);
             stepped |= mm.change_protection(part.pages(), |pte| match pte {
                 Pte::Present { pfn, .. } if is_zero_pfn(pfn) => Pte::Present { pfn, prot: prot.min(Prot::Read) },
+                Pte::Present { pfn, .. } if mm.memory.is_shared(pfn) => {
+                    Pte::Present { pfn, prot: prot.min(Prot::Read) }
+                }
                 // Anonymous pages that are ours alone become writable at once (can_change_pte_writable).
                 Pte::Present { pfn, .. } => Pte::Present { pfn, prot },
                 // A readable migration entry stays readable, the rest comes with a fault.
@@ -59,7 +62,7 @@ impl<L: Lab> AddressSpace<L> {
                 }
                 // Readable whatever the direction, also to PROT_NONE (change_softleaf_pte).
                 Pte::Device { pfn, .. } => Pte::Device { pfn, write: false },
-                Pte::None => Pte::None,
+                Pte::Swap { .. } | Pte::None => pte,
             });
         }
         if changed > 0 {

@@ -50,6 +50,11 @@ pub enum Pte {
         /// Whether it is a writable entry.
         write: bool,
     },
+    /// The page is swapped out; only as an entry of one page.
+    Swap {
+        /// Where to.
+        slot: u64,
+    },
 }
 
 /// The leaf that covers a page.
@@ -73,6 +78,8 @@ pub(crate) type Run = (u64, u64);
 #[derive(Default)]
 pub(crate) struct Gather {
     pub(crate) runs: Vec<Run>,
+    /// Swap slots of zapped entries.
+    pub(crate) slots: Vec<u64>,
 }
 
 impl Gather {
@@ -111,6 +118,7 @@ impl Pte {
             Pte::Present { pfn, prot } => Pte::Present { pfn: pfn + by, prot },
             Pte::Migration { migration, pfn, prot } => Pte::Migration { migration, pfn: pfn + by, prot },
             Pte::Device { pfn, write } => Pte::Device { pfn: pfn + by, write },
+            Pte::Swap { slot } => Pte::Swap { slot: slot + by },
         }
     }
 }
@@ -159,6 +167,14 @@ impl PageTable {
         assert!(!matches!(old, Some(Block::Table(_))), "a table stands where a huge mapping is to go");
     }
 
+    /// Writes the leaf that stands for `count` pages from `page` on: one, or a block.
+    pub(crate) fn set_leaf(&mut self, page: u64, count: u64, pte: Pte) {
+        match count {
+            BLOCK_PAGES => self.set_block(page, pte),
+            _ => self.set(page, pte),
+        }
+    }
+
     /// Replaces a block leaf by a table of 512 entries that say the same (`__split_huge_pmd_locked`).
     pub(crate) fn split_block(&mut self, page: u64) {
         if let Some(leaf) = self.block_leaf(page) {
@@ -184,8 +200,10 @@ impl PageTable {
                 Block::Table(table) => {
                     let part = pages.clip(&whole);
                     for pte in &mut table[(part.first - whole.first) as usize..=(part.last - whole.first) as usize] {
-                        if let Pte::Present { pfn, .. } | Pte::Device { pfn, .. } = std::mem::replace(pte, Pte::None) {
-                            gather.push(pfn, 1);
+                        match std::mem::replace(pte, Pte::None) {
+                            Pte::Present { pfn, .. } | Pte::Device { pfn, .. } => gather.push(pfn, 1),
+                            Pte::Swap { slot } => gather.slots.push(slot),
+                            _ => {}
                         }
                     }
                 }
@@ -222,22 +240,27 @@ impl PageTable {
         }
     }
 
-    /// The leaves inside `pages` that are not empty, in address order: first page, entry, pages. One of a block is
-    /// listed whole, also when `pages` cuts it.
-    pub(crate) fn leaves(&self, pages: Pages) -> Vec<(u64, Pte, u64)> {
+    /// The leaves inside `pages` that are not empty, in address order: first page, how many pages, and the leaf. One of
+    /// a block is listed whole, also when `pages` cuts it.
+    pub(crate) fn leaves(&self, pages: Pages) -> Vec<(u64, u64, Pte)> {
         let mut found = Vec::new();
         for (&block, content) in self.blocks.range(pages.first / BLOCK_PAGES..=pages.last / BLOCK_PAGES) {
             let whole = block_of(block * BLOCK_PAGES);
             match content {
-                Block::Leaf(pte) => found.push((whole.first, *pte, BLOCK_PAGES)),
+                Block::Leaf(pte) => found.push((whole.first, BLOCK_PAGES, *pte)),
                 Block::Table(table) => {
                     let part = pages.clip(&whole);
-                    let each = (part.first..=part.last).map(|page| (page, table[(page - whole.first) as usize], 1));
-                    found.extend(each.filter(|(_, pte, _)| *pte != Pte::None));
+                    let entries = (part.first..=part.last).map(|page| (page, 1, table[split(page).1]));
+                    found.extend(entries.filter(|(_, _, pte)| *pte != Pte::None));
                 }
             }
         }
         found
+    }
+
+    /// Empties the PMD entry of the block around `page`, table and all (`pmdp_collapse_flush`).
+    pub(crate) fn clear_block(&mut self, page: u64) {
+        self.blocks.remove(&split(page).0);
     }
 
     /// The first page of `pages` that lies below a populated 1 GiB entry.

@@ -29,6 +29,18 @@ impl<L: Lab> AddressSpace<L> {
         }
     }
 
+    /// Whether a CPU store to `page` would go to a copy of what is mapped there, because others have it, too. Of a page
+    /// in device memory: once it is back.
+    pub fn peek_copies_on_write(&self, page: u64) -> bool {
+        let vma = self.inner.vmas.borrow().lookup(page * PAGE_SIZE);
+        let pfn = match self.peek_pte(page).pte {
+            Pte::Present { pfn, prot } if prot < Prot::Write => pfn,
+            Pte::Device { pfn, write: false } => pfn,
+            _ => return false,
+        };
+        vma.is_some_and(|vma| self.inner.must_copy(&vma, pfn))
+    }
+
     /// All leaves that are not empty, one item per page, in address order.
     pub fn peek_ptes(&self) -> Vec<(u64, Entry)> {
         self.inner.table.borrow().entries().collect()
@@ -49,8 +61,9 @@ impl<L: Lab> AddressSpace<L> {
     pub fn peek_word(&self, addr: u64) -> Option<u64> {
         self.peek_vma(addr)?;
         match self.peek_pte(addr / PAGE_SIZE).pte {
-            Pte::None => Some(0),
+            Pte::None => Some(self.inner.peek_backing(addr)),
             Pte::Present { pfn, .. } | Pte::Device { pfn, .. } => Some(self.inner.memory.peek(pfn, addr)),
+            Pte::Swap { slot } => Some(self.inner.memory.peek_slot(slot, addr)),
             Pte::Migration { .. } => None,
         }
     }

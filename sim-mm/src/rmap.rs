@@ -1,18 +1,29 @@
-//! From frames to the entries that map them, in whatever address space.
+//! From frames to the entries that map them, and the entries that stand for frames on their way.
 //!
-//! Answers to the part of `mm/rmap.c` that device migration needs: `try_to_migrate` and `remove_migration_ptes`. The
-//! kernel finds the entries through the anon_vma of a page; here a walk looks at every address space of the machine, in
-//! the order of their ids ("cpu page table" of each, all pages). CLEAR goes where the page is mapped; the kernel sends it
-//! to every VMA where the page could be.
+//! Answers to `mm/rmap.c` (`try_to_migrate`, `try_to_unmap`) and to `remove_migration_ptes`, for everybody who takes a
+//! page away from whoever maps it: compaction and reclaim, device migration, eviction from a device. The callbacks run
+//! under `anon_vma` held for read, with the folio locked; mmap_lock is held only as far as the caller needs it for
+//! itself.
+//!
+//! # Where a frame can be mapped
+//! In the page tables of one family: the processes that fork from each other, which have "cpu page table" and `anon_vma`
+//! in common, so that a search of them all is one step, and a fork or a move of mappings comes before or after it. Pages
+//! of files stay where they are, so that nobody looks for them. The kernel goes from the folio to the VMAs that may map it
+//! and sends one event for each; here it is one event for each place where the folio *is* mapped, and the search is
+//! repeated until it finds nothing (a fork may copy an entry between search and change).
+//!
+//! A process without [`Options::shares`](crate::Options) has no relatives and moves no mappings: its pages are where they
+//! were found, and one search is enough.
 
 use crate::device::{Folio, is_device_pfn};
 use crate::interval::event;
-use crate::memory::{BLOCK_PAGES, Memory};
+use crate::memory::Memory;
+use crate::migrate::FOLIO_LOCK;
 use crate::pagetable::{Prot, Pte};
 use crate::space::{Inner, prot_of};
-use interleave::lab::{Lab, Span, Visible};
+use interleave::lab::{Gate, Lab, Span, Visible};
 use model::note;
-use model::platform::{EventKind, RwSem};
+use model::platform::{EventKind, RwSem, Vma};
 use model::units::{Bytes, PAGE_SIZE, Pages};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -20,14 +31,21 @@ use std::rc::Rc;
 /// Every page there is.
 const EVERYWHERE: Pages = Pages::new(0, u64::MAX / PAGE_SIZE);
 
-/// Frames that move, and where to: to themselves when they stay.
+/// Frames that are on their way, and where to: to themselves when they stay.
 #[derive(Default)]
 pub(crate) struct Moves {
-    /// By first source frame: how many, and the first new frame.
+    /// By first source frame: how many, and the first new frame. What is in one run is one folio.
     runs: BTreeMap<u64, (u64, u64)>,
 }
 
 impl Moves {
+    /// One folio.
+    pub(crate) fn of(from: u64, count: u64, to: u64) -> Self {
+        let mut moves = Moves::default();
+        moves.insert(from, count, to);
+        moves
+    }
+
     pub(crate) fn insert(&mut self, from: u64, count: u64, to: u64) {
         self.runs.insert(from, (count, to));
     }
@@ -36,34 +54,46 @@ impl Moves {
         self.runs.is_empty()
     }
 
-    /// Where the frame goes, and how many frames from it on go along.
-    fn get(&self, pfn: u64) -> Option<(u64, u64)> {
+    /// The first frame of the run that has the frame, where the frame goes, and how many frames from it on go along.
+    fn run(&self, pfn: u64) -> Option<(u64, u64, u64)> {
         let (&from, &(count, to)) = self.runs.range(..=pfn).next_back()?;
-        (pfn < from + count).then(|| (pfn - from + to, from + count - pfn))
+        (pfn < from + count).then(|| (from, pfn - from + to, from + count - pfn))
+    }
+
+    /// Whether all of the frames are among them.
+    fn covers(&self, pfn: u64, count: u64) -> bool {
+        let mut at = pfn;
+        while at < pfn + count {
+            match self.run(at) {
+                Some((_, _, reach)) => at += reach,
+                None => return false,
+            }
+        }
+        true
     }
 }
 
-/// One call's migration entries: the gate that waiters sleep on, and its number in each address space.
+/// What the migration entries of one call have in common.
 pub(crate) struct Migration<L: Lab> {
+    /// What they name it by.
+    pub(crate) number: u32,
+    /// What waiters sleep on until it is 1.
     pub(crate) gate: Rc<L::Gate>,
-    numbers: BTreeMap<u32, u32>,
-}
-
-impl<L: Lab> Migration<L> {
-    pub(crate) fn new(gate: L::Gate) -> Self {
-        Migration { gate: Rc::new(gate), numbers: BTreeMap::new() }
-    }
-
-    pub(crate) fn number(&mut self, mm: &Inner<L>) -> u32 {
-        *self.numbers.entry(mm.id).or_insert_with(|| {
-            let mut migrations = mm.migrations.borrow_mut();
-            migrations.push(self.gate.clone());
-            migrations.len() as u32 - 1
-        })
-    }
 }
 
 impl<L: Lab> Memory<L> {
+    pub(crate) fn new_migration(&self) -> Migration<L> {
+        let gate = Rc::new(L::Gate::new(FOLIO_LOCK, 0));
+        let mut all = self.inner.migrations.borrow_mut();
+        all.push(gate.clone());
+        Migration { number: all.len() as u32 - 1, gate }
+    }
+
+    /// What somebody waits for who meets a migration entry.
+    pub(crate) fn migration_gate(&self, number: u32) -> Rc<L::Gate> {
+        self.inner.migrations.borrow()[number as usize].clone()
+    }
+
     /// An entry maps the frames, with references of its own.
     pub(crate) fn get_mapped(&self, first: u64, count: u64) {
         self.add_maps(first, count);
@@ -72,9 +102,97 @@ impl<L: Lab> Memory<L> {
             None::<()>
         });
     }
+
+    /// Lets the migration entries of the frames, in whatever address space, map what `moves` says. No event.
+    #[track_caller]
+    pub(crate) fn remove_migration_ptes(&self, moves: &Moves) {
+        for mm in self.families() {
+            mm.remove_migration_ptes_everywhere(moves);
+        }
+    }
+
+    /// Turns whatever maps the frames of `moves` into entries of `migration`, in all address spaces.
+    #[track_caller]
+    pub(crate) fn try_to_unmap(&self, moves: &Moves, migration: &Migration<L>) -> Vec<Folio> {
+        self.families().iter().flat_map(|mm| mm.try_to_unmap(None, moves, migration)).collect()
+    }
 }
 
 impl<L: Lab> Inner<L> {
+    /// The processes that may map this one's pages, itself among them.
+    fn relatives(&self) -> Vec<Rc<Inner<L>>> {
+        self.memory.spaces().into_iter().filter(|mm| mm.family == self.family).collect()
+    }
+
+    // ---- away ------------------------------------------------------------------------------------------------------
+
+    /// Makes every entry of the family that maps one of the frames of `moves` one that waits for `migration`; CLEAR
+    /// around each place. The caller has a reference to each of the frames. `seen`: where this process maps them, when
+    /// that is known. Returns what was mapped.
+    #[track_caller]
+    pub(crate) fn try_to_unmap(&self, seen: Option<Pages>, moves: &Moves, migration: &Migration<L>) -> Vec<Folio> {
+        let mut unmapped = Vec::new();
+        let _rmap = self.anon_vma.read();
+        if let Some(pages) = seen.filter(|_| !self.options.shares) {
+            self.unmap_at(pages, moves, migration, &mut unmapped);
+            return unmapped;
+        }
+        loop {
+            let places = self.find(moves);
+            for (mm, pages) in &places {
+                mm.unmap_at(*pages, moves, migration, &mut unmapped);
+            }
+            if places.is_empty() || !self.options.shares {
+                return unmapped;
+            }
+        }
+    }
+
+    /// Where the family maps frames of `moves`: whose page table, and which pages in a row map one folio.
+    #[track_caller]
+    fn find(&self, moves: &Moves) -> Vec<(Rc<Inner<L>>, Pages)> {
+        self.walks.read(Span::ALL);
+        let mut places: Vec<(Rc<Inner<L>>, Pages)> = Vec::new();
+        for mm in self.relatives() {
+            // The last place of this process, and of which folio it is.
+            let mut last = None;
+            for (page, count, pte) in mm.table.borrow().leaves(EVERYWHERE) {
+                let (Pte::Present { pfn, .. } | Pte::Device { pfn, .. }) = pte else { continue };
+                if !moves.covers(pfn, count) {
+                    continue;
+                }
+                let folio = moves.run(pfn).map(|(from, ..)| from);
+                match places.last_mut() {
+                    Some((_, pages)) if last == folio && pages.last + 1 == page => {
+                        *pages = Pages::new(pages.first, page + count - 1);
+                    }
+                    _ => places.push((mm.clone(), Pages::new(page, page + count - 1))),
+                }
+                last = folio;
+            }
+        }
+        places
+    }
+
+    /// One place. After start the entries are looked at again: they may be gone, or be of another page by now.
+    #[track_caller]
+    fn unmap_at(&self, pages: Pages, moves: &Moves, migration: &Migration<L>, unmapped: &mut Vec<Folio>) {
+        let clear = self.notifiers.start(event(EventKind::Clear, pages.bytes())).expect("blockable");
+        self.walks.write(Span::new(pages.first, pages.last));
+        let leaves = self.table.borrow().leaves(pages);
+        for (page, count, pte) in leaves {
+            let (Pte::Present { pfn, .. } | Pte::Device { pfn, .. }) = pte else { continue };
+            let folio = Folio { page, pfn, count };
+            // A huge mapping that stands where a single page was is not the folio.
+            let here = pages.covers(&Pages::new(page, page + count - 1)) && moves.covers(pfn, count);
+            if here && self.make_migration_entry(folio, migration.number).is_some() {
+                unmapped.push(folio);
+            }
+        }
+        self.notifiers.end(clear);
+        note!(L, "unmapped {pages} of mm{}", self.id);
+    }
+
     /// Turns the entry that maps the folio into a migration entry, inside the caller's step; the caller has a reference.
     /// Returns what the entry allowed; None when it is another one by now.
     pub(crate) fn make_migration_entry(&self, folio: Folio, migration: u32) -> Option<Prot> {
@@ -89,101 +207,86 @@ impl<L: Lab> Inner<L> {
             Pte::Device { pfn: now, write } if now == pfn => [Prot::Read, Prot::Write][usize::from(write)],
             _ => return None,
         };
-        let new = Pte::Migration { migration, pfn, prot };
-        if count > 1 {
-            table.set_block(page, new)
-        } else {
-            table.set(page, new)
-        }
+        table.set_leaf(page, count, Pte::Migration { migration, pfn, prot });
         self.memory.remove_maps(pfn, count);
         self.memory.put_not_last(pfn, count);
         Some(prot)
     }
 
-    /// `try_to_migrate` as far as this address space maps the frames of `moves`: a CLEAR for each entry. Returns the
-    /// folios whose entries it was.
+    // ---- and back --------------------------------------------------------------------------------------------------
+
+    /// Lets `change` say what stands in place of each migration entry of a frame of `moves`, at `seen` of this process or
+    /// (None) anywhere in the family: it is told whose entry it is, which pages and frames it stands for, where they go,
+    /// and the right. No event.
     #[track_caller]
-    pub(crate) fn try_to_migrate(&self, moves: &Moves, migration: &mut Migration<L>) -> Vec<Folio> {
-        self.walks.read(Span::ALL);
-        let mut found = Vec::new();
-        for (page, pte, count) in self.table.borrow().leaves(EVERYWHERE) {
-            if let Pte::Present { pfn, .. } | Pte::Device { pfn, .. } = pte
-                && moves_all(moves, pfn, count)
-            {
-                found.push(Folio { page, pfn, count });
-            }
-        }
-        for &folio in &found {
-            let _rmap = self.anon_vma.read();
-            let pages = Pages::new(folio.page, folio.page + folio.count - 1);
-            let clear = self.notifiers.start(event(EventKind::Clear, pages.bytes())).expect("blockable");
+    pub(crate) fn replace_migration_entries(
+        &self,
+        seen: Option<Pages>,
+        moves: &Moves,
+        mut change: impl FnMut(&Inner<L>, Folio, u64, Prot) -> Pte,
+    ) {
+        if let Some(pages) = seen {
             self.walks.write(Span::new(pages.first, pages.last));
-            let number = migration.number(self);
-            self.make_migration_entry(folio, number);
-            self.notifiers.end(clear);
-            note!(L, "try_to_migrate: {pages} of mm{}, pfn {:#x}", self.id, folio.pfn);
+            return self.replace_at(pages, moves, &mut change);
         }
-        found
+        // Somewhere else by now, or in a child: mremap and fork take them along.
+        let _rmap = self.options.shares.then(|| self.anon_vma.read());
+        self.walks.write(Span::ALL);
+        self.relatives().iter().for_each(|mm| mm.replace_at(EVERYWHERE, moves, &mut change));
     }
 
-    /// `remove_migration_ptes` on the entries inside `pages`, inside the caller's step; `limit` says what the VMA around
-    /// a page allows. No event.
-    pub(crate) fn remove_migration_ptes(&self, pages: Pages, moves: &Moves, limit: impl Fn(u64) -> Option<Prot>) {
+    fn replace_at(&self, pages: Pages, moves: &Moves, change: &mut impl FnMut(&Inner<L>, Folio, u64, Prot) -> Pte) {
         let mut table = self.table.borrow_mut();
-        let mut restore = Vec::new();
-        for (page, pte, count) in table.leaves(pages) {
+        for (page, count, pte) in table.leaves(pages) {
             let Pte::Migration { pfn, prot, .. } = pte else { continue };
-            match moves.get(pfn) {
-                Some((to, reach)) if reach >= count => restore.push((page, to, prot, count)),
+            if let Some((_, to, reach)) = moves.run(pfn)
+                && reach >= count
+            {
+                table.set_leaf(page, count, change(self, Folio { page, pfn, count }, to, prot));
+            } else if (pfn..pfn + count).any(|pfn| moves.run(pfn).is_some()) {
                 // The folio was split, this mapping of it was not.
-                Some(_) => {
-                    table.split_block(page);
-                    let parts = (0..count).filter_map(|i| Some((page + i, moves.get(pfn + i)?.0, prot, 1)));
-                    restore.extend(parts);
+                table.split_block(page);
+                for at in 0..count {
+                    if let Some((_, to, _)) = moves.run(pfn + at) {
+                        let folio = Folio { page: page + at, pfn: pfn + at, count: 1 };
+                        table.set(page + at, change(self, folio, to, prot));
+                    }
                 }
-                None => {}
             }
-        }
-        for (page, to, prot, count) in restore {
-            let new = if is_device_pfn(to) {
-                Pte::Device { pfn: to, write: prot == Prot::Write }
-            } else {
-                Pte::Present { pfn: to, prot: limit(page).map_or(prot, |limit| prot.min(limit)) }
-            };
-            if count > 1 {
-                table.set_block(page, new)
-            } else {
-                table.set(page, new)
-            }
-            self.memory.get_mapped(to, count);
         }
     }
 
-    /// The same wherever this address space has migration entries of the frames.
+    /// What a frame's migration entry becomes at the end of a device migration, inside the caller's step: an entry with
+    /// a reference of its own. `limit`: what the VMA allows.
+    pub(crate) fn new_entry(&self, folio: Folio, to: u64, prot: Prot, limit: Option<Prot>) -> Pte {
+        if self.memory.is_shared(folio.pfn) {
+            self.memory.set_shared(to, folio.count, true);
+        }
+        self.memory.get_mapped(to, folio.count);
+        match is_device_pfn(to) {
+            true => Pte::Device { pfn: to, write: prot == Prot::Write },
+            false => Pte::Present { pfn: to, prot: limit.map_or(prot, |limit| prot.min(limit)) },
+        }
+    }
+
+    /// The end of a device migration wherever the family has migration entries of the frames.
     #[track_caller]
     pub(crate) fn remove_migration_ptes_everywhere(&self, moves: &Moves) {
         // What a readable device entry becomes depends on the VMA, which no lock keeps as it is. If it changes after
-        // this, its mprotect still has the entries before it.
-        self.tree_accesses.read(Span::ALL);
-        let vmas = self.vmas.borrow().overlapping(Bytes::new(0, u64::MAX));
-        let vmas: Vec<_> = vmas.iter().map(|vma| vma.view()).collect();
-        self.walks.write(Span::ALL);
-        self.remove_migration_ptes(EVERYWHERE, moves, |page| {
-            vmas.iter().find(|vma| vma.bytes.contains(page * PAGE_SIZE)).map(|vma| prot_of(vma.flags))
+        // this, its mprotect still has the entries before it. A VMA that is not there yet comes with a fork.
+        let mut views: BTreeMap<u32, Vec<Vma>> = BTreeMap::new();
+        for mm in self.relatives() {
+            mm.tree_accesses.read(Span::ALL);
+            let vmas = mm.vmas.borrow().overlapping(Bytes::new(0, u64::MAX));
+            views.insert(mm.id, vmas.iter().map(|vma| vma.view()).collect());
+        }
+        self.replace_migration_entries(None, moves, |mm, folio, to, prot| {
+            let at = folio.page * PAGE_SIZE;
+            let seen = views.get(&mm.id).and_then(|vmas| vmas.iter().find(|vma| vma.bytes.contains(at)));
+            let flags = seen.map(|vma| vma.flags).or_else(|| mm.vmas.borrow().lookup(at).map(|vma| vma.flags()));
+            mm.new_entry(folio, to, prot, flags.map(prot_of))
         });
     }
-}
-
-fn moves_all(moves: &Moves, pfn: u64, count: u64) -> bool {
-    let mut at = pfn;
-    while at < pfn + count {
-        match moves.get(at) {
-            Some((_, reach)) => at += reach,
-            None => return false,
-        }
-    }
-    debug_assert!(count == 1 || count == BLOCK_PAGES);
-    true
 }
 
 #[cfg(test)]
@@ -204,23 +307,17 @@ mod tests {
     /// Parent and child after a fork, both with the same readable entry; the word is 7.
     fn family(vram: bool) -> (AddressSpace<Sim>, AddressSpace<Sim>, Rc<Cell<u32>>) {
         let memory = Memory::new();
-        let [parent, child] = [0, 1].map(|id| AddressSpace::new(&memory, id, Options::default()).unwrap());
+        let parent = AddressSpace::new(&memory, 0, Options { shares: true, ..Options::default() }).unwrap();
         let freed = Rc::new(Cell::new(0));
         let count = freed.clone();
         memory.add_pagemap(PagemapId(0), Owner(1), 16);
         memory.on_folio_free(Rc::new(move |_, _| count.set(count.get() + 1)));
-        for mm in [&parent, &child] {
-            mm.mmap(ONE, RW).unwrap();
-        }
+        parent.mmap(ONE, RW).unwrap();
         parent.store(AT, 7).unwrap();
         if vram {
             assert!(migrate(&parent, VRAM));
         }
-        parent.mprotect(ONE, true, false).unwrap();
-        let entry = parent.peek_pte(AT / PAGE_SIZE).pte;
-        let (Pte::Present { pfn, .. } | Pte::Device { pfn, .. }) = entry else { panic!("{entry:?}") };
-        child.inner.table.borrow_mut().set(AT / PAGE_SIZE, entry);
-        memory.get_mapped(pfn, 1);
+        let child = parent.fork(1).unwrap();
         (parent, child, freed)
     }
 

@@ -20,6 +20,7 @@
 
 use crate::costs::{MmCosts, Tally};
 use crate::device::{AsyncPutFn, DeviceFaultFn};
+use crate::file::FIRST_FILE;
 use crate::interval::{InvalidateFn, ReturnedFn, Subscriptions, event};
 use crate::memory::Memory;
 use crate::pagetable::{Gather, PageTable, Prot, block_of};
@@ -50,6 +51,10 @@ pub struct Options {
     /// references then commutes and is no scheduling point, which spares the search most of its work. A put too many is
     /// still seen (I5).
     pub immortal: bool,
+    /// Pages may have several mappings or move: the process forks, moves mappings, shares or maps files. Whoever looks
+    /// for the mappings of a page then looks at all page tables, which costs the search more; without this the calls
+    /// that would make it so panic.
+    pub shares: bool,
 }
 
 /// A process address space. A cheap handle; cloning copies the pointer and takes no reference.
@@ -65,11 +70,13 @@ pub(crate) struct Inner<L: Lab> {
     /// Under `mmap_lock`; looked at without it through `tree_accesses`.
     pub(crate) vmas: RefCell<VmaTree<L>>,
     pub(crate) tree_accesses: L::Visible,
-    pub(crate) anon_vma: L::RwSem<()>,
+    /// One for all processes that fork from each other (`anon_vma->root->rwsem`).
+    pub(crate) anon_vma: Rc<L::RwSem<()>>,
     pub(crate) table: RefCell<PageTable>,
-    pub(crate) walks: L::Visible,
-    /// The folio locks of running and finished migrations: 0 while it runs, 1 when done.
-    pub(crate) migrations: RefCell<Vec<Rc<L::Gate>>>,
+    /// One for all processes that fork from each other: fork changes two page tables at once.
+    pub(crate) walks: Rc<L::Visible>,
+    /// The id of the process that the others of its family were forked from.
+    pub(crate) family: u32,
     pub(crate) notifiers: Subscriptions<L>,
     pub(crate) mm_users: L::Atomic,
     pub(crate) mm_count: L::Atomic,
@@ -87,6 +94,13 @@ pub(crate) struct Inner<L: Lab> {
     pub(crate) device_fault: RefCell<Option<DeviceFaultFn<L>>>,
     /// `schedule_work(&mm->async_put_work)`.
     pub(crate) async_put: RefCell<Option<AsyncPutFn>>,
+}
+
+/// What processes that fork from each other have in common.
+pub(crate) struct Family<L: Lab> {
+    pub(crate) id: u32,
+    pub(crate) walks: Rc<L::Visible>,
+    pub(crate) anon_vma: Rc<L::RwSem<()>>,
 }
 
 impl<L: Lab> Clone for AddressSpace<L> {
@@ -121,14 +135,27 @@ pub struct Sigsegv {
 }
 
 impl<L: Lab> AddressSpace<L> {
-    /// An empty address space with one user, the process. `id` (below 16) names its frames and must be unique among the
+    /// An empty address space with one user, the process. `id` (below 8) names its frames and must be unique among the
     /// address spaces of one [`Memory`].
     ///
     /// # Errors
     /// `ENOMEM` from the locks.
     pub fn new(memory: &Memory<L>, id: u32, options: Options) -> Result<Self, Errno> {
+        let family = Family {
+            id,
+            walks: Rc::new(L::Visible::new("cpu page table")),
+            anon_vma: Rc::new(RwSem::new("anon_vma", ())?),
+        };
+        let space = Self::in_family(memory, id, options, family)?;
+        memory.register(id, &space.inner);
+        Ok(space)
+    }
+
+    /// An empty address space among its relatives, to whom it is not known yet.
+    pub(crate) fn in_family(memory: &Memory<L>, id: u32, options: Options, family: Family<L>) -> Result<Self, Errno> {
+        assert!(id < FIRST_FILE, "address spaces are numbered from 0 to {}", FIRST_FILE - 1);
         let costs = Rc::new(Tally::default());
-        let space = AddressSpace {
+        Ok(AddressSpace {
             inner: Rc::new(Inner {
                 id,
                 options,
@@ -136,10 +163,10 @@ impl<L: Lab> AddressSpace<L> {
                 mmap_lock: RwSem::new("mmap_lock", ())?,
                 vmas: RefCell::new(VmaTree::new()),
                 tree_accesses: L::Visible::new("vma tree"),
-                anon_vma: RwSem::new("anon_vma", ())?,
+                anon_vma: family.anon_vma,
                 table: RefCell::default(),
-                walks: L::Visible::new("cpu page table"),
-                migrations: RefCell::default(),
+                walks: family.walks,
+                family: family.id,
                 notifiers: Subscriptions::new(costs.clone())?,
                 mm_users: Atomic::new("mm_users", 1),
                 mm_count: Atomic::new("mm_count", 1),
@@ -151,9 +178,7 @@ impl<L: Lab> AddressSpace<L> {
                 device_fault: RefCell::default(),
                 async_put: RefCell::default(),
             }),
-        };
-        memory.register(id, &space.inner);
-        Ok(space)
+        })
     }
 
     /// The id given at creation.
@@ -300,6 +325,7 @@ impl<L: Lab> Inner<L> {
             self.memory.remove_maps(first, count);
         }
         gather.runs.append(&mut zapped.runs);
+        zapped.slots.drain(..).for_each(|slot| self.memory.put_slot(slot));
     }
 
     /// `tlb_finish_mmu`: puts the frames. One scheduling point a run of contiguous frames.

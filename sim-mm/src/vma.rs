@@ -4,6 +4,7 @@
 //! with equal flags are never merged: whoever looks at VMAs must cope with neighbours anyway, and unmerged ones show
 //! more.
 
+use crate::file::Backing;
 use interleave::lab::{Gate, Lab};
 use intrusive_collections::{Bound, KeyAdapter, RBTree, RBTreeLink, intrusive_adapter};
 use model::platform::{Vma, VmaFlags};
@@ -19,6 +20,12 @@ pub(crate) struct VmaNode<L: Lab> {
     link: RBTreeLink,
     bytes: Cell<Bytes>,
     flags: Cell<VmaFlags>,
+    /// What is mapped; None: private anonymous memory.
+    pub(crate) backing: Option<Backing<L>>,
+    /// `vma->anon_vma` is set: the VMA may have anonymous pages. Set by faults, under the VMA's lock.
+    pub(crate) anon_vma: Cell<bool>,
+    /// VM_LOCKED.
+    pub(crate) mlocked: Cell<bool>,
     /// Write-locked: readers of the VMA lock fall back to mmap_lock.
     pub(crate) locked: Cell<bool>,
     /// Taken out of service (`vma_mark_detached`), maybe still in the tree.
@@ -41,8 +48,11 @@ impl<'a, L: Lab> KeyAdapter<'a> for VmaAdapter<L> {
 }
 
 impl<L: Lab> VmaNode<L> {
-    pub(crate) fn new(bytes: Bytes, flags: VmaFlags) -> Rc<Self> {
+    pub(crate) fn new(bytes: Bytes, flags: VmaFlags, backing: Option<Backing<L>>) -> Rc<Self> {
         Rc::new(VmaNode {
+            backing,
+            anon_vma: Cell::new(false),
+            mlocked: Cell::new(false),
             link: RBTreeLink::new(),
             bytes: Cell::new(bytes),
             flags: Cell::new(flags),
@@ -64,6 +74,23 @@ impl<L: Lab> VmaNode<L> {
 
     pub(crate) fn set_flags(&self, flags: VmaFlags) {
         self.flags.set(flags);
+    }
+
+    /// VM_SHARED.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.backing.as_ref().is_some_and(|backing| backing.shared)
+    }
+
+    /// A VMA of the same kind at `bytes`, for fork, a split and mremap; `moved_by` bytes (wrapping) from this one.
+    pub(crate) fn clone_at(&self, bytes: Bytes, moved_by: u64) -> Rc<Self> {
+        let copy = VmaNode::new(bytes, self.flags(), self.backing.as_ref().map(|backing| backing.moved(moved_by)));
+        copy.anon_vma.set(self.anon_vma.get());
+        copy.mlocked.set(self.mlocked.get());
+        copy
+    }
+
+    pub(crate) fn set_bytes(&self, bytes: Bytes) {
+        self.bytes.set(bytes);
     }
 
     /// What the driver may know of it.
@@ -127,7 +154,7 @@ impl<L: Lab> VmaTree<L> {
         let bytes = node.bytes();
         assert!(bytes.start < at && at < bytes.end, "the cut lies inside the VMA");
         node.bytes.set(Bytes::new(bytes.start, at));
-        let upper = VmaNode::new(Bytes::new(at, bytes.end), node.flags());
+        let upper = node.clone_at(Bytes::new(at, bytes.end), 0);
         upper.locked.set(node.locked.get());
         self.insert(upper.clone());
         upper

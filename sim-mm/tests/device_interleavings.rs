@@ -4,17 +4,18 @@
 mod common;
 
 use common::device::{DATA, GPU, Log, OWNER, SYSTEM, evict, hmm, to_device_at, with_gpus};
-use common::{AtRest, BASE, Play, RW, World, always, must, pages, sometimes, world};
+use common::{AtRest, BASE, Play, RW, Space, World, always, must, pages, sometimes, world};
 use interleave::lab::{Invariant, Lab, Violation};
 use interleave::{Config, End, Launch, Limits, Sim, Strategy, explore};
 use model::platform::{DeviceMemory, HmmRequest, MigratePfn, MigrateSelect, MigrateVma, Mm, Owner};
 use model::units::PAGE_SIZE;
-use sim_mm::{Options, Pte, device_pfn};
+use sim_mm::{Options, Pte, Remap, device_pfn};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
 const PAGE: u64 = PAGE_SIZE;
+const ELSEWHERE: u64 = BASE + 0x100_0000;
 const FIRST: u64 = BASE / PAGE_SIZE;
 /// Where pages that start out in the GPU's memory are.
 const THERE: u64 = 16;
@@ -30,7 +31,11 @@ enum Start {
 }
 
 fn starting(start: Start, listening: bool) -> (World, Log) {
-    let world = world(Options::default());
+    starting_with(start, listening, Options::default())
+}
+
+fn starting_with(start: Start, listening: bool, options: Options) -> (World, Log) {
+    let world = world(options);
     let log = with_gpus(&world);
     world.mm.mmap(pages(0, 2), RW).unwrap();
     match start {
@@ -95,6 +100,23 @@ fn own_hmm(world: &World) -> String {
 fn foreign_hmm(world: &World) -> String {
     world.listen(9, pages(0, 2));
     format!("{:x?}", hmm(world, 9, pages(0, 1), HmmRequest::Write, Owner::NONE))
+}
+/// A child that lives for one access.
+fn fork_and(world: &World, access: fn(&Space) -> String) -> String {
+    let child = world.mm.fork(1).unwrap();
+    let seen = access(&child);
+    child.exit();
+    seen
+}
+fn fork_and_load(world: &World) -> String {
+    fork_and(world, |child| format!("{:?}", child.load(BASE)))
+}
+fn fork_and_store(world: &World) -> String {
+    fork_and(world, |child| format!("{:?} {:?}", child.store(BASE, 9), child.load(BASE)))
+}
+fn move_away(world: &World) -> String {
+    let how = Remap { to: Some(ELSEWHERE), keep_old: false };
+    format!("{:?} {:?}", world.mm.mremap(pages(0, 1), PAGE, how), world.mm.load(ELSEWHERE))
 }
 fn device_load(world: &World) -> String {
     format!("{:?}", world.memory.load(device_pfn(GPU, THERE), 0))
@@ -257,14 +279,41 @@ fn a_device_page_is_not_initialised_while_it_is_in_use() {
     assert_eq!(violation.invariant, Invariant::I4);
 }
 
+/// What a child finds is what was there when it was forked, whatever moves the page meanwhile.
+#[test]
+fn a_child_finds_its_pages_wherever_they_are() {
+    for start in [Start::Ram, Start::Vram] {
+        for mover in [to_vram as Act, empty_vram, load, compact] {
+            always(move |launch: &mut Launch| {
+                let (world, _) = starting_with(start, true, Options { shares: true, ..Options::default() });
+                let (parent, moving) = (world.clone(), world.clone());
+                launch.actor("parent", move || {
+                    let seen = fork_and(&parent, |child| format!("{:?} {:?}", child.load(BASE), child.store(BASE, 9)));
+                    must(seen == "Ok(1) Ok(())", &seen);
+                });
+                launch.actor("mover", move || {
+                    mover(&moving);
+                });
+                (world, Box::new(|world| must(world.mm.peek_word(BASE) == Some(1), "the parent keeps its own")))
+            });
+        }
+    }
+}
+
 // ---- reduction ------------------------------------------------------------------------------------------------------
 
 /// What can come of the two, by the executions of `strategy`: what they return, and how the page ends.
-fn outcomes(acts: [Act; 2], start: Start, listening: bool, strategy: Strategy, most: u64) -> (BTreeSet<String>, End) {
+fn outcomes(
+    acts: [Act; 2],
+    (start, listening): (Start, bool),
+    options: Options,
+    strategy: Strategy,
+    most: u64,
+) -> (BTreeSet<String>, End) {
     let seen = Rc::new(RefCell::new(BTreeSet::new()));
     let all = seen.clone();
     let play = Play(move |launch: &mut Launch| {
-        let (world, log) = starting(start, listening);
+        let (world, log) = starting_with(start, listening, options);
         let results = Rc::new(RefCell::new([String::new(), String::new()]));
         for (number, act) in acts.into_iter().enumerate() {
             let (world, results) = (world.clone(), results.clone());
@@ -276,7 +325,7 @@ fn outcomes(acts: [Act; 2], start: Start, listening: bool, strategy: Strategy, m
         let all = all.clone();
         let at_rest: AtRest = Box::new(move |world| {
             let calls: Vec<_> = world.calls.borrow().iter().map(|call| (call.kind, call.seq)).collect();
-            let page = (world.mm.peek_pte(FIRST), world.mm.peek_word(BASE));
+            let page = (world.mm.peek_pte(FIRST), world.mm.peek_word(BASE), world.mm.peek_word(ELSEWHERE));
             let told = (log.freed.borrow().len(), log.faults.borrow().len());
             all.borrow_mut().insert(format!("{:?} {page:x?} {calls:?} {told:?}", results.borrow()));
         });
@@ -311,11 +360,24 @@ fn the_reduced_search_comes_to_the_outcomes_of_the_full_one() {
         foreign_hmm,
         device_load,
     ];
+    let starts = [(Start::Vram, true), (Start::Vram, false), (Start::Ram, false), (Start::Hole, false)];
+    let exhausted = agree(&moves, &others, &starts, Options::default());
+    assert!(exhausted > 10, "some of these are small: {exhausted}");
+}
+
+#[test]
+fn also_where_pages_are_shared_or_moved() {
+    let sharing: [Act; 3] = [fork_and_load, fork_and_store, move_away];
+    let starts = [(Start::Vram, false), (Start::Ram, true)];
+    agree(&[to_vram, empty_vram, load], &sharing, &starts, Options { shares: true, ..Options::default() });
+}
+
+/// The reduced search of each pair must find what the others find. Returns how many full searches came to an end.
+fn agree(some: &[Act], others: &[Act], starts: &[(Start, bool)], options: Options) -> usize {
     let mut exhausted = 0;
-    for (one, other) in moves.into_iter().flat_map(|one| others.into_iter().map(move |other| (one, other))) {
-        for (start, listening) in [(Start::Vram, true), (Start::Vram, false), (Start::Ram, false), (Start::Hole, false)]
-        {
-            let all = |strategy, most| outcomes([one, other], start, listening, strategy, most);
+    for (&one, &other) in some.iter().flat_map(|one| others.iter().map(move |other| (one, other))) {
+        for &start in starts {
+            let all = |strategy, most| outcomes([one, other], start, options, strategy, most);
             let (reduced, end) = all(Strategy::Exhaustive { preemptions: None, reduction: true }, REDUCED);
             assert_eq!(end, End::Exhausted);
             let (mut full, end) = all(Strategy::Exhaustive { preemptions: None, reduction: false }, FULL);
@@ -329,5 +391,5 @@ fn the_reduced_search_comes_to_the_outcomes_of_the_full_one() {
             assert!(reduced.is_superset(&full), "left out: {:#?}", full.difference(&reduced).collect::<Vec<_>>());
         }
     }
-    assert!(exhausted > 10, "some of these are small: {exhausted}");
+    exhausted
 }

@@ -226,7 +226,7 @@ fn a_page_that_does_not_come_back_is_sigbus() {
     world.region(pages(0, 1));
     to_device(&world.mm, pages(0, 1), GPU, SYSTEM).unwrap();
     world.mm.clear_hooks();
-    world.mm.on_device_fault(Rc::new(|_, _, _, _| Err(Errno::ENOMEM)));
+    world.mm.on_device_fault(Rc::new(|_, _, _, _, _| Err(Errno::ENOMEM)));
     assert_eq!(world.mm.load(BASE + 8), Err(Sigsegv { addr: BASE + 8, write: false, bus: true }));
     assert_eq!(world.mm.peek_device(FIRST), Some((dev(0), true)));
     // The lock is given back.
@@ -406,7 +406,7 @@ fn hmm_says_efault_when_a_foreign_page_does_not_come_back() {
     let (world, _) = two_in_vram();
     let mm = world.mm.clone();
     mm.clear_hooks();
-    mm.on_device_fault(Rc::new(|_, _, _, _| Err(Errno::ENODEV)));
+    mm.on_device_fault(Rc::new(|_, _, _, _, _| Err(Errno::ENODEV)));
     assert_eq!(hmm(&world, 0, pages(0, 1), HmmRequest::Read, Owner::NONE), Err(Errno::EFAULT));
 }
 

@@ -57,7 +57,7 @@ fn drive(design: Design, start: u64, size: u64) -> Result<(), Errno> {
     svm.gc_work();
     svm.restore_work();
     let fault = svm.handle_fault(RetryFault { addr: start, write: false, time: FaultTime(1) });
-    let _ = svm.migrate_to_ram(&StubMm.mmap_read_lock(), start, 0);
+    let _ = svm.migrate_to_ram(&StubMm, &StubMm.mmap_read_lock(), start, 0);
     svm.folio_free(0);
     let _ = svm.evict_vram(VramBlock { pfn: 0, pages: 1 });
     svm.close();
@@ -109,7 +109,7 @@ fn drive_kfd(start: u64, size: u64) -> Result<(), Errno> {
     svms.deferred_work();
     svms.restore_work();
     let fault = svms.handle_fault(0, RetryFault { addr: start, write: false, time: FaultTime(1) });
-    svms.migrate_to_ram(Some(&StubMm.mmap_read_lock()), start, 1)?;
+    svms.migrate_to_ram(&StubMm, Some(&StubMm.mmap_read_lock()), start, 1)?;
     svms.folio_free(0);
     svms.evict_vram(0, VramBlock { pfn: 0, pages: 1 })?;
     svms.evict_bo_work();

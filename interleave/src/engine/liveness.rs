@@ -75,6 +75,10 @@ impl Exec {
 
     /// A retry loop goes round. Whether it is a visible operation this time.
     pub(crate) fn count_retry(&mut self, why: &'static str) -> bool {
+        if self.mode == Mode::Sequential {
+            // Nobody else runs here at all: as in `watch_progress`, what the loop waits for may be a deadline.
+            self.now_ms += 1;
+        }
         if self.mode != Mode::Running {
             return false;
         }

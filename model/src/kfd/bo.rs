@@ -185,7 +185,8 @@ impl<P: Platform> Svms<P> {
         self.bo_list.lock().push_back(&self.bos, bo);
         range.bo.write_once(BoRef { bo: Some(bo), has_res: true, offset: 0 });
         self.bo_add_range(bo, handle);
-        note!(P::Kernel, "svm_bo {bo:?} on GPU {gpu} for {}", range.pages());
+        let own = range.pages();
+        note!(P::Kernel, "svm_bo {bo:?} on GPU {gpu} for {own}");
         Ok(())
     }
 

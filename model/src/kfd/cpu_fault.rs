@@ -17,20 +17,28 @@ pub(super) fn window(page: u64, granularity: u8, inside: Pages) -> Pages {
 }
 
 impl<P: Platform> Svms<P> {
-    /// `svm_migrate_to_ram`: brings the granularity block around `addr` (bytes) to system memory. `held` is mmap_lock of
-    /// the address space that faults, which after a fork may be another one than ours; None: for write, which only our own
-    /// `hmm_range_fault` holds there; `pfn` is the page, locked and
-    /// referenced by the caller.
+    /// `svm_migrate_to_ram`: brings the granularity block around `addr` (bytes) to system memory. `mm` is the address
+    /// space that faults, which after a fork may be another one than ours; `held` its mmap_lock (None: for write, which
+    /// only our own `hmm_range_fault` holds there); `pfn` is the page, locked and referenced by the caller.
     ///
     /// # Errors
     /// `EFAULT` for SIGBUS, whatever went wrong. Ok where nothing was done, and the access faults again.
-    pub fn migrate_to_ram(&self, held: Option<&ReadGuard<'_, P>>, addr: u64, pfn: u64) -> Result<(), Errno> {
+    pub fn migrate_to_ram(
+        &self,
+        mm: &P::Mm,
+        held: Option<&ReadGuard<'_, P>>,
+        addr: u64,
+        pfn: u64,
+    ) -> Result<(), Errno> {
         if bo_of_page::<P>(self.mm.zone_device_data(pfn)).is_none() || !self.mm.mmget_not_zero() {
             return Err(Errno::EFAULT);
         }
+        if !mm.is_same(&self.mm) {
+            note!(P::Kernel, "CPU fault at {addr:#x} on VRAM: COW mapping in child process");
+        }
         let result = match self.lookup_process() {
             true => {
-                let result = self.migrate_to_ram_alive(held, addr >> PAGE_SHIFT, pfn);
+                let result = self.migrate_to_ram_alive(mm, held, addr >> PAGE_SHIFT, pfn);
                 self.put();
                 result
             }
@@ -43,7 +51,13 @@ impl<P: Platform> Svms<P> {
         })
     }
 
-    fn migrate_to_ram_alive(&self, held: Option<&ReadGuard<'_, P>>, page: u64, pfn: u64) -> Result<(), Errno> {
+    fn migrate_to_ram_alive(
+        &self,
+        mm: &P::Mm,
+        held: Option<&ReadGuard<'_, P>>,
+        page: u64,
+        pfn: u64,
+    ) -> Result<(), Errno> {
         if self.faulting_task.read_once() == P::Kernel::current_task() {
             note!(P::Kernel, "our own hmm_range_fault meets a page in VRAM of page {page:#x}: nothing is done");
             return Ok(());
@@ -57,7 +71,7 @@ impl<P: Platform> Svms<P> {
             return Ok(());
         }
         let window = window(page, range.attrs.read_once().granularity, range.pages());
-        self.migrate_vram_to_ram(held, handle, window, Some(pfn))
+        self.migrate_vram_to_ram(mm, held, handle, window, Some(pfn))
     }
 
     /// `svm_migrate_folio_free`: `data` is what the page was initialised with. Any context.

@@ -40,7 +40,8 @@ impl<P: Platform> Svms<P> {
     /// `svm_range_handle_list_op`.
     fn handle_list_op(&self, svms: &SvmsLocked<'_, P>, mmap: &WriteGuard<'_, P>, handle: Handle<P>) {
         let op = self.op(handle);
-        note!(P::Kernel, "deferred: {op:?} {}", self.range(handle).pages());
+        let own = self.range(handle).pages();
+        note!(P::Kernel, "deferred: {op:?} {own}");
         match op {
             WorkOp::Null => {}
             WorkOp::UnmapRange => {

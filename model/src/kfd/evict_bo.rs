@@ -81,7 +81,7 @@ impl<P: Platform> Svms<P> {
                 let _migration = range.lock_migration();
                 let mut retries = 3;
                 loop {
-                    result = self.migrate_vram_to_ram(&mmap, range_handle, range.pages(), None);
+                    result = self.migrate_vram_to_ram(&self.mm, &mmap, range_handle, range.pages(), None);
                     retries -= 1;
                     if result.is_err() || range.actual_loc.read_once() == 0 || retries == 0 {
                         break;
@@ -91,7 +91,8 @@ impl<P: Platform> Svms<P> {
                     let _locked = range.lock();
                     range.bo.write_once(BoRef::NONE);
                 } else {
-                    note!(P::Kernel, "eviction: {} keeps pages in VRAM", range.pages());
+                    let own = range.pages();
+                    note!(P::Kernel, "eviction: {own} keeps pages in VRAM");
                 }
             }
         }

@@ -130,12 +130,14 @@ impl<P: Platform> Svms<P> {
         let _migration = range.lock_migration();
         // 6.
         if self.skip_recover(handle) {
-            note!(P::Kernel, "range {} waits for the deferred work", range.pages());
+            let own = range.pages();
+            note!(P::Kernel, "range {own} waits for the deferred work");
             return Ok(Fault::Forget);
         }
         // 7.
         if range.validate_timestamp.get().is_some_and(|at| timestamp < at + RETRY_FAULT_PENDING_MS) {
-            note!(P::Kernel, "range {} was mapped a moment ago", range.pages());
+            let own = range.pages();
+            note!(P::Kernel, "range {own} was mapped a moment ago");
             return Ok(Fault::Done);
         }
         // 8.
@@ -166,13 +168,13 @@ impl<P: Platform> Svms<P> {
             return Ok(());
         }
         if best_loc == LOCATION_SYSMEM {
-            return self.migrate_vram_to_ram(mmap, handle, window, None);
+            return self.migrate_vram_to_ram(&self.mm, mmap, handle, window, None);
         }
         let Err(error) = self.migrate_to_vram(mmap, handle, best_loc, window) else { return Ok(()) };
         note!(P::Kernel, "migration of {window} to {best_loc:#x}: {error}, falling back to RAM");
         let actual_loc = range.actual_loc.read_once();
         if actual_loc != 0 && actual_loc != best_loc {
-            self.migrate_vram_to_ram(mmap, handle, window, None)
+            self.migrate_vram_to_ram(&self.mm, mmap, handle, window, None)
         } else {
             Ok(())
         }

@@ -161,11 +161,13 @@ impl<P: Platform> Svms<P> {
         let _locked = range.lock();
         mapped?;
         if !P::Kernel::planted(Plant::SkipReadRetry) && self.mm.read_retry(sub, seq) {
-            note!(P::Kernel, "{} was invalidated meanwhile", range.pages());
+            let own = range.pages();
+            note!(P::Kernel, "{own} was invalidated meanwhile");
             return Err(Errno::EAGAIN);
         }
         if !range.children.read_once().is_empty() {
-            note!(P::Kernel, "{} was split meanwhile", range.pages());
+            let own = range.pages();
+            note!(P::Kernel, "{own} was split meanwhile");
             return Err(Errno::EAGAIN);
         }
         let pages = piece.pages().clip(&call.map).clip(&range.pages());

@@ -11,7 +11,7 @@ use crate::Errno;
 use crate::note;
 use crate::platform::{
     Cache, CopyJob, DeviceMemory, DmaAddr, DmaDirection, Fence, Gpu, KArray, Kernel, MigratePfn, MigrateSelect,
-    MigrateVma, Platform, Shared, Vram,
+    MigrateVma, Mm, Platform, Shared, Vram,
 };
 use crate::units::{Bytes, PAGE_SHIFT, PAGE_SIZE, Pages};
 
@@ -100,7 +100,7 @@ impl<P: Platform> Svms<P> {
             // svm_migrate_vram_to_vram: everything to RAM first.
             let mut retries = 3;
             loop {
-                self.migrate_vram_to_ram(mmap, handle, range.pages(), None)?;
+                self.migrate_vram_to_ram(&self.mm, mmap, handle, range.pages(), None)?;
                 retries -= 1;
                 if range.actual_loc.read_once() == 0 || retries == 0 {
                     break;
@@ -230,12 +230,14 @@ impl<P: Platform> Svms<P> {
         }
     }
 
-    /// `svm_migrate_vram_to_ram`: `window`, inside the range, to system memory. Nothing when the range has no VRAM.
+    /// `svm_migrate_vram_to_ram`: `window`, inside the range, to system memory, as `mm` has it (a child, where that one
+    /// faults; its mmap_lock is held). Nothing when the range has no VRAM.
     ///
     /// # Errors
     /// `EFAULT` (not inside, or a hole), `ENODEV`, `ENOMEM`, and those of the copy.
     pub(super) fn migrate_vram_to_ram(
         &self,
+        mm: &P::Mm,
         mmap: &ReadGuard<'_, P>,
         handle: Handle<P>,
         window: Pages,
@@ -254,9 +256,9 @@ impl<P: Platform> Svms<P> {
         let (mut moved, bytes) = (0, window.bytes());
         let mut addr = bytes.start;
         while addr < bytes.end {
-            let vma = self.vma_lookup(Mmap::Read(mmap), addr).ok_or(Errno::EFAULT)?;
+            let vma = mm.find_vma(mmap, addr).filter(|vma| vma.bytes.contains(addr)).ok_or(Errno::EFAULT)?;
             let next = vma.bytes.end.min(bytes.end);
-            moved += self.vma_to_ram(mmap, index, gpu, Bytes::new(addr, next), fault_page)?;
+            moved += self.vma_to_ram(mm, mmap, index, gpu, Bytes::new(addr, next), fault_page)?;
             addr = next;
         }
         note!(P::Kernel, "migrate {window} from GPU {index} to RAM: {moved} of {} pages", window.count());
@@ -282,6 +284,7 @@ impl<P: Platform> Svms<P> {
     /// `svm_migrate_vma_to_ram`: how many pages moved.
     fn vma_to_ram(
         &self,
+        mm: &P::Mm,
         mmap: &ReadGuard<'_, P>,
         index: usize,
         gpu: &P::Gpu,
@@ -294,14 +297,14 @@ impl<P: Platform> Svms<P> {
         let mut src = P::Kernel::alloc_array(npages, MigratePfn::default())?;
         let mut dst = P::Kernel::alloc_array(npages, MigratePfn::default())?;
         let mut copies = Copies::<P>::new(gpu, npages)?;
-        if self.mm.migrate_vma_setup(mmap, &args, &mut src)? == 0 {
+        if mm.migrate_vma_setup(mmap, &args, &mut src)? == 0 {
             return Ok(0);
         }
         let copied = self.copy_to_ram(&src, &mut dst, &mut copies);
-        self.mm.migrate_vma_pages(mmap, &args, &mut src, &dst);
+        mm.migrate_vma_pages(mmap, &args, &mut src, &dst);
         let moved = successful(&src, &dst);
         copies.wait();
-        self.mm.migrate_vma_finalize(mmap, &args, &mut src, &dst);
+        mm.migrate_vma_finalize(mmap, &args, &mut src, &dst);
         copies.unmap();
         copied.map(|()| moved)
     }

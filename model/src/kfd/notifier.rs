@@ -22,7 +22,8 @@ impl<P: Platform> Svms<P> {
         let locked = range.lock();
         // 4.
         self.mm.interval_set_seq(sub, seq);
-        note!(P::Kernel, "{} of {pages} in range {}", event.kind.name(), range.pages());
+        let own = range.pages();
+        note!(P::Kernel, "{} of {pages} in range {own}", event.kind.name());
         // 5.
         match event.kind {
             EventKind::Unmap => self.unmap_from_cpu(&locked, handle, pages),

@@ -202,7 +202,8 @@ impl<P: Platform> Svms<P> {
         if do_unmap {
             self.dma_unmap_range(range);
         }
-        note!(P::Kernel, "range {} freed", self.range(range).pages());
+        let own = self.range(range).pages();
+        note!(P::Kernel, "range {own} freed");
         self.ranges.free(range);
     }
 }

@@ -55,7 +55,8 @@ impl<P: Platform> Svms<P> {
                     self.validate_and_map(svms, mmap, handle, range.pages(), None, true, false)
                 };
                 if let Err(error) = mapped {
-                    note!(P::Kernel, "restore: {} gives {error}", range.pages());
+                    let own = range.pages();
+                    note!(P::Kernel, "restore: {own} gives {error}");
                     return false;
                 }
                 if range.invalid.cmpxchg(invalid, 0) != invalid {

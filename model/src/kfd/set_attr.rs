@@ -64,7 +64,8 @@ impl<P: Platform> Svms<P> {
         let mut result = Ok(());
         while let Some(handle) = change.update.pop_front(cache) {
             if let Err(error) = self.update_range(&svms, &mmap, handle, update_mapping) {
-                note!(P::Kernel, "SET_ATTR: {} gives {error}", self.range(handle).pages());
+                let own = self.range(handle).pages();
+                note!(P::Kernel, "SET_ATTR: {own} gives {error}");
                 result = Err(error);
             }
         }
@@ -96,7 +97,8 @@ impl<P: Platform> Svms<P> {
         let migrated = self.trigger_migration(mmap, handle)?;
         let always_mapped = range.attrs.read_once().flags.has(Flags::GPU_ALWAYS_MAPPED);
         if migrated && (!self.config.xnack || always_mapped) && range.mapped_to_gpu.read_once() {
-            note!(P::Kernel, "{}: migrated, the restore work will map it", range.pages());
+            let own = range.pages();
+            note!(P::Kernel, "{own}: migrated, the restore work will map it");
             return Ok(());
         }
         if !migrated && !update_mapping {
@@ -114,7 +116,7 @@ impl<P: Platform> Svms<P> {
             LOCATION_UNDEFINED => Ok(false),
             LOCATION_SYSMEM if range.actual_loc.read_once() == 0 => Ok(false),
             LOCATION_SYSMEM => {
-                self.migrate_vram_to_ram(mmap, handle, range.pages(), None)?;
+                self.migrate_vram_to_ram(&self.mm, mmap, handle, range.pages(), None)?;
                 Ok(true)
             }
             gpu => {

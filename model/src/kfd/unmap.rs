@@ -18,7 +18,8 @@ impl<P: Platform> Svms<P> {
         let range = self.range(handle);
         // 1. Nothing here schedules a resume.
         if range.queue_refcount.load() != 0 {
-            note!(P::Kernel, "range {} holds a user queue and is unmapped: queues are stopped for good", range.pages());
+            let own = range.pages();
+            note!(P::Kernel, "range {own} holds a user queue and is unmapped: queues are stopped for good");
             if self.gpu(0).is_some_and(|gpu| gpu.quiesce_mm(&self.mm).is_ok()) {
                 self.queue_stops.inc_return();
             }
@@ -135,7 +136,9 @@ impl<P: Platform> Svms<P> {
     /// `svm_range_add_child`.
     fn add_child_op(&self, parent: Handle<P>, child: Handle<P>, op: WorkOp) {
         self.range(child).op.write_once(op);
-        note!(P::Kernel, "child {} of range {}: {op:?}", self.range(child).pages(), self.range(parent).pages());
+        let own = self.range(child).pages();
+        let of = self.range(parent).pages();
+        note!(P::Kernel, "child {own} of range {of}: {op:?}");
         self.add_child(parent, child);
     }
 
@@ -151,9 +154,11 @@ impl<P: Platform> Svms<P> {
         } else if self.mm.mmget_not_zero() {
             range.op.write_once(op);
             deferred.push_back(&self.ranges, handle);
-            note!(P::Kernel, "range {} waits for the deferred work: {op:?}", range.pages());
+            let own = range.pages();
+            note!(P::Kernel, "range {own} waits for the deferred work: {op:?}");
         } else {
-            note!(P::Kernel, "the process is exiting: range {} is not queued", range.pages());
+            let own = range.pages();
+            note!(P::Kernel, "the process is exiting: range {own} is not queued");
         }
         if !deferred.is_empty() {
             self.deferred_work.queue();

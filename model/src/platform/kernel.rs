@@ -118,7 +118,9 @@ impl Plant {
     }
 }
 
-/// Formats a note only when somebody listens.
+/// Formats a note only when somebody listens. Read what it shows before: nobody listens while interleavings are searched,
+/// and an argument that is a step of its own, like [`Shared::read_once`](crate::platform::Shared::read_once), would make
+/// the replay another execution.
 #[macro_export]
 macro_rules! note {
     ($kernel:ty, $($arg:tt)*) => {

@@ -208,8 +208,8 @@ impl World {
         let runs = Rc::downgrade(&world);
         Sim::on_work(move |client, func| runs.upgrade().expect("the world outlives its work").work(client, func));
         let faults = Rc::downgrade(&world);
-        world.mm.on_device_fault(Rc::new(move |_, held, addr, pfn| {
-            faults.upgrade().expect("the world is there").svms.migrate_to_ram(held, addr, pfn)
+        world.mm.on_device_fault(Rc::new(move |_, mm, held, addr, pfn| {
+            faults.upgrade().expect("the world is there").svms.migrate_to_ram(mm, held, addr, pfn)
         }));
         let frees = Rc::downgrade(&world);
         world.memory.on_folio_free(Rc::new(move |_, data| {

@@ -136,6 +136,9 @@ pub(super) struct CheckArgs {
     /// Tells every operation, with its place in the code.
     #[arg(long)]
     pub(super) full: bool,
+    /// Prints the table of verdicts only, and tells no interleaving.
+    #[arg(long, conflicts_with_all = ["json", "full"])]
+    pub(super) summary: bool,
 }
 
 /// See [`CheckArgs::shard`].

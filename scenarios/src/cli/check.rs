@@ -95,11 +95,12 @@ pub(super) fn check(args: &CheckArgs, terminal: &Terminal, stop: &Arc<AtomicBool
             }
             if let CheckVerdict::Violated(finding) = &result.verdict {
                 match save(&args.traces, &one.job, &args.plant, finding) {
-                    Ok(saved) => one.saved = Some(saved),
+                    // a summary does not say where
+                    Ok(saved) => one.saved = (!args.summary).then_some(saved),
                     Err(why) => trouble = Some(why),
                 }
                 // Whoever asks for one thing wants to see it; of a whole corpus what nobody expected, and one example.
-                if !args.json && (asked_for(args, &one.job) || one.as_expected == Some(false)) {
+                if !args.json && !args.summary && (asked_for(args, &one.job) || one.as_expected == Some(false)) {
                     one.told = true;
                     terminal.print(&format!("{}\n", tell(&one, result, finding, &args.plant, &page)));
                 }
@@ -107,7 +108,9 @@ pub(super) fn check(args: &CheckArgs, terminal: &Terminal, stop: &Arc<AtomicBool
         }
         // A deadlock that nobody expected is told whatever else was found.
         let surprising = one.as_expected != Some(true) || asked_for(args, &one.job);
-        if let Some(result) = one.result.as_ref().filter(|r| !args.json && !r.predicted.is_empty() && surprising) {
+        if let Some(result) =
+            one.result.as_ref().filter(|r| !args.json && !args.summary && !r.predicted.is_empty() && surprising)
+        {
             match predictions(
                 &one.job,
                 result,

@@ -1,4 +1,5 @@
-//! I2: a valid entry names the page the CPU named, with no more rights than VMA and attributes allow.
+//! I2: a valid entry names the page the CPU named, with no more rights than VMA and attributes allow, and writes to no
+//! page that others have, too.
 
 use super::fail;
 use crate::world::{Device, World};
@@ -36,6 +37,13 @@ pub fn entries_are_right<L: Lab>(world: &World<L>, device: &Device<L>) {
                 reach.pfn,
                 device.name,
                 on_cpu.map_or("nothing".into(), |(pfn, _)| format!("{pfn:#x}")),
+            );
+            fail::<L>(Invariant::I2, what, since);
+        }
+        if entry.flags.has(PteFlags::WRITEABLE) && world.mm.peek_copies_on_write(page) {
+            let what = format!(
+                "{} may write to frame {:#x} through page {page:#x}, and others have that frame, too: the CPU would copy it",
+                device.name, reach.pfn
             );
             fail::<L>(Invariant::I2, what, since);
         }

@@ -223,12 +223,33 @@ pub enum RegionKind {
     PfnMap,
     /// A device file mapped with VM_MIXEDMAP.
     MixedMap,
+    /// Huge pages from hugetlbfs, private.
+    Hugetlb,
+    /// MAP_SHARED | MAP_ANONYMOUS.
+    Shared,
+    /// A file of its own, MAP_SHARED.
+    File,
+    /// A file of its own, MAP_PRIVATE.
+    FilePrivate,
 }
 
 impl RegionKind {
     /// All of them.
-    pub const ALL: &'static [RegionKind] =
-        &[RegionKind::Anon, RegionKind::Io, RegionKind::PfnMap, RegionKind::MixedMap];
+    pub const ALL: &'static [RegionKind] = &[
+        RegionKind::Anon,
+        RegionKind::Io,
+        RegionKind::PfnMap,
+        RegionKind::MixedMap,
+        RegionKind::Hugetlb,
+        RegionKind::Shared,
+        RegionKind::File,
+        RegionKind::FilePrivate,
+    ];
+
+    /// Whether pages of a file stand behind it.
+    pub const fn has_file(self) -> bool {
+        matches!(self, RegionKind::Shared | RegionKind::File | RegionKind::FilePrivate)
+    }
 
     /// As written in scenarios.
     pub const fn name(self) -> &'static str {
@@ -237,6 +258,10 @@ impl RegionKind {
             RegionKind::Io => "io",
             RegionKind::PfnMap => "pfnmap",
             RegionKind::MixedMap => "mixedmap",
+            RegionKind::Hugetlb => "hugetlb",
+            RegionKind::Shared => "shared",
+            RegionKind::File => "file",
+            RegionKind::FilePrivate => "file-private",
         }
     }
 }
@@ -256,6 +281,8 @@ pub struct Region {
     pub kind: RegionKind,
     /// Whether the mapping may use transparent huge pages.
     pub thp: bool,
+    /// Whether it exists when the scenario begins. Else it is a place where something can be mapped, or moved to.
+    pub mapped: bool,
     /// Where it is declared.
     pub at: Place,
 }
@@ -274,6 +301,8 @@ pub struct Area {
 pub struct Thread {
     /// Name, unique among threads and waves.
     pub name: String,
+    /// The process it belongs to, when that is a child: it starts when the child has been forked.
+    pub process: Option<String>,
     /// What it does, in order.
     pub ops: Vec<Op>,
     /// Where it is declared.
@@ -390,6 +419,31 @@ pub enum OpKind {
         /// Where.
         area: Area,
     },
+    /// `fork`: a second process with the same memory.
+    Fork {
+        /// What threads call it.
+        child: String,
+    },
+    /// `mremap`.
+    Mremap {
+        /// What moves or changes its size.
+        area: Area,
+        /// Where to: as much as there will be there. None: it stays where it is.
+        to: Option<Area>,
+        /// How long it is afterwards, in bytes.
+        len: u64,
+        /// MREMAP_DONTUNMAP.
+        keep: bool,
+        /// What the call may return.
+        returns: Returns,
+    },
+    /// Calls that name memory and say nothing else about it.
+    Advise {
+        /// Which.
+        advice: Advice,
+        /// Where.
+        area: Area,
+    },
     /// Waits until that thread or wave has finished.
     After {
         /// Its name.
@@ -451,6 +505,56 @@ pub enum OpKind {
     },
 }
 
+/// See [`OpKind::Advise`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Advice {
+    /// kswapd: the pages are swapped out, without mmap_lock.
+    Reclaim,
+    /// MADV_PAGEOUT.
+    Pageout,
+    /// MADV_FREE.
+    Free,
+    /// MADV_COLD.
+    Cold,
+    /// MADV_COLLAPSE.
+    Collapse,
+    /// mlock.
+    Mlock,
+    /// munlock.
+    Munlock,
+}
+
+impl Advice {
+    /// All of them.
+    pub const ALL: &'static [Advice] = &[
+        Advice::Reclaim,
+        Advice::Pageout,
+        Advice::Free,
+        Advice::Cold,
+        Advice::Collapse,
+        Advice::Mlock,
+        Advice::Munlock,
+    ];
+
+    /// The node name in scenario files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Advice::Reclaim => "reclaim",
+            Advice::Pageout => "pageout",
+            Advice::Free => "madvise-free",
+            Advice::Cold => "madvise-cold",
+            Advice::Collapse => "collapse",
+            Advice::Mlock => "mlock",
+            Advice::Munlock => "munlock",
+        }
+    }
+
+    /// The one called `name`.
+    pub fn named(name: &str) -> Option<Advice> {
+        Advice::ALL.iter().copied().find(|advice| advice.name() == name)
+    }
+}
+
 impl OpKind {
     /// The node name in scenario files.
     pub const fn name(&self) -> &'static str {
@@ -466,6 +570,9 @@ impl OpKind {
             OpKind::Load { .. } => "load",
             OpKind::Dontneed { .. } => "dontneed",
             OpKind::Migrate { .. } => "migrate",
+            OpKind::Fork { .. } => "fork",
+            OpKind::Mremap { .. } => "mremap",
+            OpKind::Advise { advice, .. } => advice.name(),
             OpKind::After { .. } => "after",
             OpKind::Close { .. } => "close",
             OpKind::Fini { .. } => "fini",
@@ -477,7 +584,7 @@ impl OpKind {
         }
     }
 
-    /// The part of the address space it names, if it names one; of [`OpKind::Copy`] the source.
+    /// The part of the address space it names, if it names one; of [`OpKind::Copy`] and [`OpKind::Mremap`] the source.
     pub const fn area(&self) -> Option<&Area> {
         match self {
             OpKind::SetAttr { area, .. }
@@ -490,11 +597,14 @@ impl OpKind {
             | OpKind::Load { area, .. }
             | OpKind::Dontneed { area }
             | OpKind::Migrate { area }
+            | OpKind::Mremap { area, .. }
+            | OpKind::Advise { area, .. }
             | OpKind::Read { area, .. }
             | OpKind::Write { area, .. }
             | OpKind::Add { area, .. }
             | OpKind::Copy { area, .. } => Some(area),
-            OpKind::After { .. }
+            OpKind::Fork { .. }
+            | OpKind::After { .. }
             | OpKind::EvictVram { .. }
             | OpKind::Close { .. }
             | OpKind::Fini { .. }
@@ -515,11 +625,14 @@ impl OpKind {
             | OpKind::Load { area, .. }
             | OpKind::Dontneed { area }
             | OpKind::Migrate { area }
+            | OpKind::Mremap { area, .. }
+            | OpKind::Advise { area, .. }
             | OpKind::Read { area, .. }
             | OpKind::Write { area, .. }
             | OpKind::Add { area, .. }
             | OpKind::Copy { area, .. } => Some(area),
-            OpKind::After { .. }
+            OpKind::Fork { .. }
+            | OpKind::After { .. }
             | OpKind::EvictVram { .. }
             | OpKind::Close { .. }
             | OpKind::Fini { .. }
@@ -531,6 +644,7 @@ impl OpKind {
     pub const fn second_area(&self) -> Option<&Area> {
         match self {
             OpKind::Copy { to, .. } => Some(to),
+            OpKind::Mremap { to, .. } => to.as_ref(),
             _ => None,
         }
     }
@@ -539,6 +653,7 @@ impl OpKind {
     pub const fn second_area_mut(&mut self) -> Option<&mut Area> {
         match self {
             OpKind::Copy { to, .. } => Some(to),
+            OpKind::Mremap { to, .. } => to.as_mut(),
             _ => None,
         }
     }
@@ -609,6 +724,7 @@ impl OpKind {
             OpKind::SetAttr { returns, .. }
             | OpKind::GetAttr { returns, .. }
             | OpKind::ResetAttr { returns, .. }
+            | OpKind::Mremap { returns, .. }
             | OpKind::Mprotect { returns, .. } => Some(returns),
             _ => None,
         }

@@ -53,6 +53,7 @@ impl ScenarioBuilder {
             populate: true,
             kind: RegionKind::Anon,
             thp: false,
+            mapped: true,
             at: Place::default(),
         };
         change(&mut region);
@@ -68,8 +69,19 @@ impl ScenarioBuilder {
     /// Adds a thread.
     pub fn thread(mut self, name: &str, ops: impl FnOnce(OpList<'_>) -> OpList<'_>) -> Self {
         let ops = ops(OpList::new(&self.0, Returns::Any)).ops;
-        self.0.threads.push(Thread { name: name.to_owned(), ops, at: Place::default() });
+        self.0.threads.push(Thread { name: name.to_owned(), process: None, ops, at: Place::default() });
         self
+    }
+    /// Adds a thread of a child, which some thread or `prepare` forks.
+    pub fn child_thread(mut self, name: &str, process: &str, ops: impl FnOnce(OpList<'_>) -> OpList<'_>) -> Self {
+        let ops = ops(OpList::new(&self.0, Returns::Any)).ops;
+        let process = Some(process.to_owned());
+        self.0.threads.push(Thread { name: name.to_owned(), process, ops, at: Place::default() });
+        self
+    }
+    /// Adds a region where nothing is mapped yet.
+    pub fn unmapped_region(self, name: &str, at: u64, size: u64) -> Self {
+        self.region_with(name, at, size, |region| (region.mapped, region.populate) = (false, false))
     }
     /// Adds a wave on the first GPU.
     pub fn wave(self, name: &str, ops: impl FnOnce(OpList<'_>) -> OpList<'_>) -> Self {
@@ -191,6 +203,22 @@ impl<'a> OpList<'a> {
     pub fn dontneed(self, region: &str, offset: u64, size: impl Into<Option<u64>>) -> Self {
         let area = self.part(region, offset, size);
         self.op(OpKind::Dontneed { area })
+    }
+    /// `mremap` to the beginning of the region `to`.
+    pub fn mremap(self, region: &str, offset: u64, size: impl Into<Option<u64>>, to: &str) -> Self {
+        let area = self.part(region, offset, size);
+        let (len, returns) = (area.bytes.len(), self.returns.clone());
+        let to = Some(self.part(to, 0, Some(len)));
+        self.op(OpKind::Mremap { area, to, len, keep: false, returns })
+    }
+    /// `fork`.
+    pub fn fork(self, child: &str) -> Self {
+        self.op(OpKind::Fork { child: child.to_owned() })
+    }
+    /// Reclaim, mlock, and the rest of [`Advice`].
+    pub fn advise(self, advice: Advice, region: &str, offset: u64, size: impl Into<Option<u64>>) -> Self {
+        let area = self.part(region, offset, size);
+        self.op(OpKind::Advise { advice, area })
     }
     /// Page migration by the kernel.
     pub fn migrate(self, region: &str, offset: u64, size: impl Into<Option<u64>>) -> Self {

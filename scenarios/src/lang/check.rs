@@ -31,6 +31,8 @@ pub(super) fn check(s: &Scenario) -> Vec<Problem> {
     unique("threads or waves", actors, &mut problems);
     regions_are_apart(s, &mut problems);
     something_runs(s, &mut problems);
+    processes_exist(s, &mut problems);
+    files_are_few(s, &mut problems);
     waiting_ends(s, &mut problems);
     verdicts_agree(s, &mut problems);
     finals_agree(s, &mut problems);
@@ -66,6 +68,45 @@ fn regions_are_apart(s: &Scenario, problems: &mut Vec<Problem>) {
                 );
             }
         }
+    }
+}
+
+/// How many children and how many files the machine can tell apart.
+const MAX_CHILDREN: usize = 7;
+const MAX_FILES: usize = 8;
+
+fn processes_exist(s: &Scenario, problems: &mut Vec<Problem>) {
+    let ops = s.prepare.iter().chain(s.threads.iter().flat_map(|t| &t.ops));
+    let forks: Vec<(&str, Place)> = ops
+        .filter_map(|op| if let OpKind::Fork { child } = &op.kind { Some((child.as_str(), op.at)) } else { None })
+        .collect();
+    unique("children", forks.iter().copied(), problems);
+    if let Some((_, at)) = forks.get(MAX_CHILDREN) {
+        problems.push(Problem::new(format!("at most {MAX_CHILDREN} children"), *at, "one too many"));
+    }
+    for thread in &s.threads {
+        if let Some(process) = &thread.process
+            && !forks.iter().any(|(child, _)| child == process)
+        {
+            let names: Vec<&str> = forks.iter().map(|(child, _)| *child).collect();
+            problems.push(
+                Problem::new(format!("nobody forks `{process}`"), thread.at, "this thread would never start").help(
+                    match names.is_empty() {
+                        true => format!("a thread of the first process does that: fork \"{process}\""),
+                        false => format!("children: {}", names.join(", ")),
+                    },
+                ),
+            );
+        }
+    }
+}
+
+fn files_are_few(s: &Scenario, problems: &mut Vec<Problem>) {
+    if let Some(region) = s.regions.iter().filter(|r| r.kind.has_file()).nth(MAX_FILES) {
+        problems.push(
+            Problem::new(format!("at most {MAX_FILES} regions with files or shared memory"), region.at, "one too many")
+                .help("each has a file of its own"),
+        );
     }
 }
 

@@ -18,10 +18,19 @@ pub(super) const THREAD_OPS: &[&str] = &[
     "munmap",
     "mmap",
     "mprotect",
+    "mremap",
     "store",
     "load",
     "dontneed",
+    "madvise-free",
+    "madvise-cold",
+    "pageout",
+    "reclaim",
+    "collapse",
+    "mlock",
+    "munlock",
     "migrate",
+    "fork",
     "after",
     "close",
     "fini",
@@ -31,6 +40,9 @@ pub(super) const THREAD_OPS: &[&str] = &[
     "add",
     "copy",
 ];
+/// What of it only the process can do that has opened the GPU, or that is no child itself.
+const NOT_IN_CHILDREN: &[&str] =
+    &["set-attr", "get-attr", "reset-attr", "evict-vram", "close", "fini", "read", "write", "add", "copy", "fork"];
 /// What a wave can do.
 pub(super) const WAVE_OPS: &[&str] = &["read", "write", "add", "copy", "after"];
 
@@ -41,6 +53,8 @@ pub(super) enum Where {
     Prepare,
     /// In a thread.
     Thread,
+    /// In a thread of a child process.
+    Child,
     /// In a wave.
     Wave,
 }
@@ -94,8 +108,17 @@ impl Scope<'_> {
         let (known, inside): (&[&str], _) = match here {
             Where::Prepare => (THREAD_OPS, "prepare"),
             Where::Thread => (THREAD_OPS, "a thread"),
+            Where::Child => (THREAD_OPS, "a thread of a child"),
             Where::Wave => (WAVE_OPS, "a wave"),
         };
+        if here == Where::Child && NOT_IN_CHILDREN.contains(&r.name()) {
+            let (label, help) = match r.name() {
+                "fork" => ("a child forks", "only the first process does; it may do so several times"),
+                _ => ("the child has not opened the GPU", "only threads without `process` talk to the driver"),
+            };
+            self.sink.push(Problem::new(format!("`{}` in a thread of a child", r.name()), at, label).help(help));
+            return None;
+        }
         if !known.contains(&r.name()) {
             self.misplaced(node, inside, known, here);
             return None;
@@ -129,6 +152,13 @@ impl Scope<'_> {
             "copy" => self.copy(&mut r),
             "dontneed" => self.area(&mut r, Shape::Part, Alignment::Must).map(|area| OpKind::Dontneed { area }),
             "migrate" => self.area(&mut r, Shape::Part, Alignment::Must).map(|area| OpKind::Migrate { area }),
+            "mremap" => self.mremap(&mut r, here),
+            "fork" => r
+                .string_arg("a name for the child", "fork \"child\"")
+                .map(|(child, _)| OpKind::Fork { child: child.to_owned() }),
+            name if let Some(advice) = Advice::named(name) => {
+                self.area(&mut r, Shape::Part, Alignment::Must).map(|area| OpKind::Advise { advice, area })
+            }
             "after" => r
                 .string_arg("the name of a thread or wave", "after \"app\"")
                 .map(|(actor, _)| OpKind::After { actor: actor.to_owned() }),
@@ -175,6 +205,55 @@ impl Scope<'_> {
         Some(OpKind::GetAttr { gpu: gpu?, area: area?, checks: checks?, returns })
     }
 
+    fn mremap(&self, r: &mut Reader<'_>, here: Where) -> Option<OpKind> {
+        const EXAMPLE: &str = "mremap \"buf\" to=\"elsewhere\"";
+        let returns = self.returns(r, here);
+        let area = self.area(r, Shape::Part, Alignment::Must);
+        let to = r.string_prop("to");
+        let to_said = r.node.entry("to").is_some();
+        let to_offset = r.size_prop("to-offset");
+        let new_size = r.size_prop("new-size");
+        let keep = r.bool_prop("keep", false);
+        let (resized, placed) = (r.node.entry("new-size").is_some(), r.node.entry("to-offset").is_some());
+        if !to_said && (keep || placed || !resized) {
+            let what = if keep || placed { "says nothing about where to" } else { "changes nothing" };
+            self.sink.push(
+                Problem::new(format!("this mremap {what}"), r.head_place(), "no `to`")
+                    .help(format!("as in: {EXAMPLE}, or to shrink or grow it: mremap \"buf\" new-size=\"4K\"")),
+            );
+            return None;
+        }
+        let area = area?;
+        let (len, len_at) = match new_size {
+            Some(size) => size?,
+            None => (area.bytes.len(), r.head_place()),
+        };
+        if keep && len != area.bytes.len() {
+            self.sink.push(
+                Problem::new("what is kept cannot change its size, too", len_at, "another size")
+                    .help("MREMAP_DONTUNMAP moves pages only: leave `new-size` or `keep` out"),
+            );
+            return None;
+        }
+        if !to_said {
+            // What it grows into must be declared, so that everybody can see it.
+            let region = self.regions.iter().find(|g| g.name == area.region)?;
+            let offset = area.bytes.start - region.bytes.start;
+            self.within(region, (offset, len_at), Some((len, len_at)), Alignment::Must)?;
+            return Some(OpKind::Mremap { area, to: None, len, keep, returns });
+        }
+        let name = to?;
+        let to = self.target(r, name, to_offset, (len, len_at))?;
+        if to.bytes.overlaps(&area.bytes) {
+            self.sink.push(
+                Problem::new("this mremap moves memory onto itself", name.1, "overlaps what is moved")
+                    .help("the target is another region, which may be declared with mapped=#false"),
+            );
+            return None;
+        }
+        Some(OpKind::Mremap { area, to: Some(to), len, keep, returns })
+    }
+
     fn store(&self, r: &mut Reader<'_>) -> Option<OpKind> {
         let given = r.number_prop("value", u64::MAX);
         let said = r.node.entry("value").map(|_| ());
@@ -211,11 +290,24 @@ impl Scope<'_> {
         let to = r.require("to", to, EXAMPLE);
         let offset = r.size_prop("to-offset");
         let (area, name) = area.zip(to)?;
-        let region = self.region_named(r, name)?;
-        let at = offset.unwrap_or(Some((0, name.1)))?;
-        let bytes = self.within(region, at, Some((area.bytes.len(), at.1)), Alignment::Must)?;
-        let to = Area { region: region.name.clone(), bytes };
+        let at = offset.flatten().map_or(name.1, |(_, at)| at);
+        let to = self.target(r, name, offset, (area.bytes.len(), at))?;
         Some(OpKind::Copy { gpu: gpu?, area, to, expect })
+    }
+
+    /// What `to` and `to-offset` say: so much of the region called `name`. `offset` as it was read: not there, refused,
+    /// or a number.
+    fn target(
+        &self,
+        r: &Reader<'_>,
+        name: Placed<&str>,
+        offset: Option<Option<Placed<u64>>>,
+        len: Placed<u64>,
+    ) -> Option<Area> {
+        let region = self.region_named(r, name)?;
+        let offset = offset.unwrap_or(Some((0, name.1)))?;
+        let bytes = self.within(region, offset, Some(len), Alignment::Must)?;
+        Some(Area { region: region.name.clone(), bytes })
     }
 
     /// The region called so.

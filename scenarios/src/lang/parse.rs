@@ -16,6 +16,8 @@ use std::sync::Arc;
 const NODES: &[&str] = &["about", "gpu", "region", "prepare", "thread", "expect", "explore", "plant", "peer"];
 /// One past the highest address a process can map.
 const TASK_SIZE: u64 = 1 << 47;
+/// A page of hugetlbfs.
+const HUGE_PAGE: u64 = 2 << 20;
 
 /// Reads a scenario. `path` is what errors call the text.
 ///
@@ -192,9 +194,11 @@ fn read(node: &KdlNode, source: &Source, sink: &Sink) -> Scenario {
             }
             "thread" => {
                 let name = r.string_arg("a name", "thread \"app\" { munmap \"buf\" }");
-                let ops = scope.ops(r.block("thread \"app\" { munmap \"buf\" }"), Where::Thread);
+                let process = r.string_prop("process").map(|(process, _)| process.to_owned());
+                let here = if process.is_some() { Where::Child } else { Where::Thread };
+                let ops = scope.ops(r.block("thread \"app\" { munmap \"buf\" }"), here);
                 r.finish();
-                s.threads.extend(name.map(|(name, _)| Thread { name: name.to_owned(), ops, at }));
+                s.threads.extend(name.map(|(name, _)| Thread { name: name.to_owned(), process, ops, at }));
             }
             "gpu" => {
                 let name = r.string_arg("a name", "gpu \"wave\" { read \"buf\" offset=0 }");
@@ -367,10 +371,26 @@ fn region(mut r: Reader<'_>, sink: &Sink) -> Result<Region, Option<String>> {
         }
     };
     let thp = r.bool_prop("thp", false);
+    let mapped = r.bool_prop("mapped", true);
+    if !mapped {
+        for key in ["prot", "populate", "kind", "thp"] {
+            if let Some(entry) = r.node.entry(key) {
+                sink.push(
+                    Problem::new(format!("`{key}` of a region that is not mapped"), place(entry.span()), "of what?")
+                        .help("mapped=#false declares a place; what comes there says what it is like"),
+                );
+            }
+        }
+    }
+    if let (RegionKind::Hugetlb, Some((start, place)), Some((size, _))) = (kind, start, size)
+        && (start | size) % HUGE_PAGE != 0
+    {
+        sink.push(Problem::new("huge pages are 2M each", place, "`at` and `size` must be multiples of 2M"));
+    }
     r.finish_without_block();
     match (name, start, size) {
         (Some(name), Some((start, _)), Some((size, _))) if sink.count() == before => {
-            Ok(Region { name, bytes: Bytes::new(start, start + size), prot, populate, kind, thp, at })
+            Ok(Region { name, bytes: Bytes::new(start, start + size), prot, populate, kind, thp, mapped, at })
         }
         (name, ..) => Err(name),
     }

@@ -36,7 +36,8 @@ impl Scenario {
             out.block("prepare", &self.prepare, Where::Prepare);
         }
         for thread in &self.threads {
-            out.block(&format!("thread {}", quoted(&thread.name)), &thread.ops, Where::Thread);
+            let process = thread.process.as_ref().map_or(String::new(), |p| format!(" process={}", quoted(p)));
+            out.block(&format!("thread {}{process}", quoted(&thread.name)), &thread.ops, Where::Thread);
         }
         for wave in &self.waves {
             let on = if self.gpus.len() > 1 { format!(" on={}", quoted(&wave.gpu)) } else { String::new() };
@@ -105,11 +106,7 @@ impl Out<'_> {
                 line += &returned(returns, here == Where::Prepare);
             }
             OpKind::Copy { to, expect, .. } => {
-                let region = self.scenario.region(&to.region).map_or(0, |r| r.bytes.start);
-                line += &format!(" to={}", quoted(&to.region));
-                if to.bytes.start != region {
-                    line += &format!(" to-offset={}", size(to.bytes.start.saturating_sub(region)));
-                }
+                line += &self.target(to);
                 line += &seen(expect);
             }
             OpKind::Store { value, expect, .. }
@@ -119,13 +116,28 @@ impl Out<'_> {
                 line += &seen(expect);
             }
             OpKind::Load { expect, .. } | OpKind::Read { expect, .. } => line += &seen(expect),
+            OpKind::Mremap { area, to, len, keep, returns } => {
+                line += &to.as_ref().map_or(String::new(), |to| self.target(to));
+                if to.is_none() || *len != area.bytes.len() {
+                    line += &format!(" new-size={}", size(*len));
+                }
+                if *keep {
+                    line += " keep=#true";
+                }
+                line += &returned(returns, here == Where::Prepare);
+            }
+            OpKind::Fork { child } => line += &format!(" {}", quoted(child)),
             OpKind::After { actor } => line += &format!(" {}", quoted(actor)),
             OpKind::ResetAttr { gpu, returns, .. } => {
                 line += &self.gpu(gpu);
                 line += &returned(returns, here == Where::Prepare);
             }
             OpKind::EvictVram { gpu } | OpKind::Close { gpu } | OpKind::Fini { gpu } => line += &self.gpu(gpu),
-            OpKind::Munmap { .. } | OpKind::Dontneed { .. } | OpKind::Migrate { .. } | OpKind::Exit => {}
+            OpKind::Munmap { .. }
+            | OpKind::Dontneed { .. }
+            | OpKind::Migrate { .. }
+            | OpKind::Advise { .. }
+            | OpKind::Exit => {}
         }
         line
     }
@@ -143,6 +155,16 @@ impl Out<'_> {
             text += &format!(" size={}", size(area.bytes.len()));
         }
         text
+    }
+
+    /// Where something goes.
+    fn target(&self, to: &Area) -> String {
+        let start = self.scenario.region(&to.region).map_or(to.bytes.start, |r| r.bytes.start);
+        let offset = match to.bytes.start.saturating_sub(start) {
+            0 => String::new(),
+            offset => format!(" to-offset={}", size(offset)),
+        };
+        format!(" to={}{offset}", quoted(&to.region))
     }
 
     fn gpu(&self, gpu: &str) -> String {
@@ -236,13 +258,11 @@ fn gpu_decl(gpu: &GpuDecl) -> String {
 }
 
 fn region_decl(r: &Region) -> String {
-    let mut text = format!(
-        "region {} at={:#x} size={} prot={}",
-        quoted(&r.name),
-        r.bytes.start,
-        size(r.bytes.len()),
-        quoted(r.prot.name())
-    );
+    let mut text = format!("region {} at={:#x} size={}", quoted(&r.name), r.bytes.start, size(r.bytes.len()));
+    if !r.mapped {
+        return text + " mapped=#false";
+    }
+    text += &format!(" prot={}", quoted(r.prot.name()));
     if r.populate {
         text += " populate=#true";
     }

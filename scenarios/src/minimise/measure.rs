@@ -39,7 +39,7 @@ impl Measure {
             details: s.gpus.iter().map(of_gpu).sum::<usize>()
                 + s.regions
                     .iter()
-                    .map(|r| count(&[r.prot != Prot::RW, r.kind != RegionKind::Anon, r.thp]))
+                    .map(|r| count(&[r.prot != Prot::RW, r.kind != RegionKind::Anon, r.thp, !r.mapped]))
                     .sum::<usize>()
                 + ops().enumerate().map(|(at, op)| of_op(op, at < s.prepare.len())).sum::<usize>()
                 + s.finals.iter().map(|f| of_final(&f.kind)).sum::<usize>()
@@ -109,6 +109,7 @@ fn of_op(op: &Op, prepare: bool) -> usize {
             attrs(list, returns)
         }
         OpKind::Mmap { prot, populate, .. } => count(&[*prot != Prot::RW, *populate]),
+        OpKind::Mremap { keep, returns, .. } => count(&[*keep, *returns != unsaid]),
         OpKind::ResetAttr { returns, .. } | OpKind::Mprotect { returns, .. } => usize::from(*returns != unsaid),
         OpKind::Store { expect, .. }
         | OpKind::Load { expect, .. }

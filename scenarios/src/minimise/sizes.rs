@@ -80,12 +80,26 @@ fn resized(mut candidate: Candidate, region: &str, map: &dyn Fn(u64, bool) -> u6
         Some(())
     };
     for op in candidate.all_ops() {
+        let old = op.kind.area().map_or(0, |area| area.bytes.len());
         let one_page = op.kind.is_access() && op.kind.area().is_some_and(|area| area.bytes.len() == PAGE_SIZE);
         if let Some(area) = op.kind.area_mut() {
             change(area, one_page)?;
         }
         if let Some(area) = op.kind.second_area_mut() {
             change(area, one_page)?;
+        }
+        // what moves as it is goes on doing so; what also changes its size must still fit
+        if let OpKind::Mremap { area, to, len, .. } = &mut op.kind {
+            if *len == old {
+                *len = area.bytes.len();
+            }
+            let fits = match to {
+                Some(to) => to.bytes.len() == *len,
+                None => area.region != region || area.bytes.start + *len <= end,
+            };
+            if !fits {
+                return None;
+            }
         }
         // a copy is from as many pages as to
         if let OpKind::Copy { area, to, .. } = &op.kind

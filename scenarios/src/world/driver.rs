@@ -172,15 +172,22 @@ impl<L: Lab> Driver<L> {
         }
     }
 
-    /// The CPU touched a page in this GPU's memory. mmap_lock is held, for write when there is no guard.
-    pub(super) fn migrate_to_ram(&self, held: Option<&MmapRead<'_, L>>, addr: u64, pfn: u64) -> Result<(), Errno> {
+    /// The CPU touched a page in this GPU's memory, in `mm`: the process, or a child of it. Its mmap_lock is held, for
+    /// write when there is no guard.
+    pub(super) fn migrate_to_ram(
+        &self,
+        mm: &AddressSpace<L>,
+        held: Option<&MmapRead<'_, L>>,
+        addr: u64,
+        pfn: u64,
+    ) -> Result<(), Errno> {
         match self {
             Driver::Drm(drm) if drm.gone.get() => Err(Errno::EFAULT),
             Driver::Drm(drm) => {
                 let held = held.expect("no DRM design faults with mmap_lock held for write");
-                drm.svm().migrate_to_ram(held, addr, pfn)
+                drm.svm().migrate_to_ram(mm, held, addr, pfn)
             }
-            Driver::Kfd(svms, _) => svms.migrate_to_ram(held, addr, pfn),
+            Driver::Kfd(svms, _) => svms.migrate_to_ram(mm, held, addr, pfn),
         }
     }
 

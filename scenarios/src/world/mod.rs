@@ -2,6 +2,7 @@
 //!
 //! Generic over the back end, so that the controlled scheduler and loom run the same world.
 
+mod child;
 mod device;
 mod driver;
 mod platform;
@@ -12,6 +13,7 @@ mod thread;
 mod uapi;
 mod wave;
 
+use child::Child;
 pub use device::Device;
 pub use driver::View;
 pub use platform::Simulated;
@@ -21,7 +23,7 @@ pub use second_opinion::{LoomQuestion, Opinion, ask_loom};
 pub use uapi::Uapi;
 
 use crate::invariants;
-use crate::lang::{Design, OpKind, Scenario};
+use crate::lang::{Design, OpKind, Region, RegionKind, Scenario};
 use interleave::lab::{Gate, Lab};
 use model::Errno;
 use model::amdgpu::vm::Handled;
@@ -30,7 +32,7 @@ use model::units::{PAGE_SIZE, Pages};
 use sim_gpu::retry::{FaultVerdict, RetryConfig};
 use sim_gpu::vram::VramConfig;
 use sim_gpu::{GpuConfig, GpuVm, Kfd};
-use sim_mm::{AddressSpace, Memory, MmapRead};
+use sim_mm::{AddressSpace, File, Memory, MmapRead};
 use std::rc::Rc;
 
 /// Everything that exists while a scenario runs.
@@ -47,6 +49,8 @@ pub struct World<L: Lab> {
     pub kfd: Kfd<L>,
     /// The GPUs, in the order of the scenario; the index is the [`ClientId`].
     pub gpus: Vec<Device<L>>,
+    /// The processes that are forked while the scenario runs.
+    children: Vec<Child<L>>,
     /// For each actor that somebody waits for: 1 when it has finished.
     finished: Vec<(String, L::Gate)>,
 }
@@ -59,7 +63,11 @@ impl<L: Lab> World<L> {
             // It takes DMA mappings back when it maps again, or never (spec kfd-svm 6).
             memory.allow_stale_dma();
         }
-        let options = sim_mm::Options { thp: scenario.regions.iter().any(|r| r.thp), immortal: !exits(&scenario) };
+        let options = sim_mm::Options {
+            thp: scenario.regions.iter().any(|r| r.thp),
+            immortal: !exits(&scenario),
+            shares: shares(&scenario),
+        };
         let mm = AddressSpace::new(&memory, 0, options).expect("nothing fails before the race");
         let kfd = Kfd::new(|mm: &AddressSpace<L>| mm.id() == 0);
         let hives = hives(&scenario);
@@ -93,6 +101,7 @@ impl<L: Lab> World<L> {
             })
             .collect();
         let world = Rc::new(World {
+            children: forked(&scenario).map(|name| Child::new(&name)).collect(),
             finished: awaited(&scenario).into_iter().map(|name| (name, L::Gate::new("finished", 0))).collect(),
             scenario,
             design,
@@ -106,9 +115,9 @@ impl<L: Lab> World<L> {
     }
 
     fn wire(self: &Rc<Self>, design: Design) {
-        for region in &self.scenario.regions {
-            let flags = thread::vma_flags(region.prot, region.kind);
-            self.mm.mmap(region.bytes, flags).expect("the parser has checked the regions");
+        let mut files = 0;
+        for region in self.scenario.regions.iter().filter(|region| region.mapped) {
+            self.map_region(region, &mut files).expect("the parser has checked the regions");
             if region.populate {
                 self.mm.populate(region.bytes).expect("a fresh region can be populated");
             }
@@ -120,6 +129,9 @@ impl<L: Lab> World<L> {
         let weak = Rc::downgrade(self);
         self.kfd.on_resumed(move |gpu| {
             if let Some(world) = weak.upgrade() {
+                if world.design == Design::Kfd {
+                    world.gpus.iter().filter(|d| d.vm.name() == gpu).for_each(|d| d.vm.forget_translations());
+                }
                 invariants::i7::at_resume(&world, gpu);
             }
         });
@@ -139,10 +151,11 @@ impl<L: Lab> World<L> {
             }
         }));
         let weak = Rc::downgrade(self);
-        self.mm.on_device_fault(Rc::new(move |id: PagemapId, held: Option<&MmapRead<'_, L>>, addr, pfn| {
+        let fault = move |id: PagemapId, mm: &AddressSpace<L>, held: Option<&MmapRead<'_, L>>, addr, pfn| {
             let world = weak.upgrade().ok_or(Errno::EFAULT)?;
-            world.gpus[id.0 as usize].driver().migrate_to_ram(held, addr, pfn)
-        }));
+            world.gpus[id.0 as usize].driver().migrate_to_ram(mm, held, addr, pfn)
+        };
+        self.mm.on_device_fault(Rc::new(fault));
         for (index, device) in self.gpus.iter().enumerate() {
             let weak = Rc::downgrade(self);
             device.vm.on_retry_fault(Rc::new(move |fault| {
@@ -160,6 +173,19 @@ impl<L: Lab> World<L> {
         }
     }
 
+    fn map_region(&self, region: &Region, files: &mut u32) -> Result<(), Errno> {
+        let (bytes, flags) = (region.bytes, thread::vma_flags(region.prot, region.kind));
+        if !region.kind.has_file() {
+            return self.mm.mmap(bytes, flags);
+        }
+        let file = File::new(&self.memory, *files, bytes.pages().count());
+        *files += 1;
+        match region.kind {
+            RegionKind::Shared => self.mm.mmap_shared(bytes, flags, &file),
+            kind => self.mm.mmap_file(bytes, flags, &file, 0, kind == RegionKind::File),
+        }
+    }
+
     /// What happens before the race, one after the other.
     pub fn prepare(&self) {
         for op in &self.scenario.prepare {
@@ -170,8 +196,10 @@ impl<L: Lab> World<L> {
     /// The body of thread `index`.
     pub fn run_thread(&self, index: usize) {
         let thread = &self.scenario.threads[index];
+        let child = thread.process.as_ref().and_then(|name| self.children.iter().find(|child| child.name == *name));
+        let mm = child.map_or_else(|| self.mm.clone(), Child::wait);
         for op in &thread.ops {
-            self.perform(op);
+            self.perform_in(&mm, op);
         }
         self.finish(&thread.name);
     }
@@ -260,6 +288,20 @@ fn gpu_name(index: usize) -> &'static str {
 fn exits(scenario: &Scenario) -> bool {
     let ops = scenario.threads.iter().flat_map(|t| &t.ops).chain(&scenario.prepare);
     ops.into_iter().any(|op| op.kind == OpKind::Exit)
+}
+
+/// Every fork, by the name of the child.
+fn forked(scenario: &Scenario) -> impl Iterator<Item = String> + '_ {
+    let ops = scenario.prepare.iter().chain(scenario.threads.iter().flat_map(|t| &t.ops));
+    ops.filter_map(|op| if let OpKind::Fork { child } = &op.kind { Some(child.clone()) } else { None })
+}
+
+/// Whether pages may have several mappings, or move.
+fn shares(scenario: &Scenario) -> bool {
+    let ops = || scenario.prepare.iter().chain(scenario.threads.iter().flat_map(|t| &t.ops));
+    forked(scenario).next().is_some()
+        || scenario.regions.iter().any(|region| region.kind.has_file())
+        || ops().any(|op| matches!(op.kind, OpKind::Mremap { .. }))
 }
 
 /// The actors that some operation waits for.

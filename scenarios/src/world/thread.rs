@@ -4,7 +4,7 @@ use super::promise::Change;
 use super::uapi::Uapi;
 use super::wave::pages_of;
 use super::{Device, World};
-use crate::lang::{Access, Area, Attr, Op, OpKind, Prot, RegionKind, Returns, Seen};
+use crate::lang::{Access, Advice, Area, Attr, Design, Op, OpKind, Prot, RegionKind, Returns, Seen};
 use interleave::lab::{Gate, Invariant, Lab, Violation};
 use model::Errno;
 use model::amdgpu::UserAttrs;
@@ -13,6 +13,7 @@ use model::attr::UapiAttr;
 use model::note;
 use model::platform::VmaFlags;
 use model::units::{Bytes, Pages};
+use sim_mm::{AddressSpace, Remap};
 
 /// `vm_flags` of a region.
 pub(super) fn vma_flags(prot: Prot, kind: RegionKind) -> VmaFlags {
@@ -23,7 +24,7 @@ pub(super) fn vma_flags(prot: Prot, kind: RegionKind) -> VmaFlags {
         pfnmap: kind == RegionKind::PfnMap,
         mixedmap: kind == RegionKind::MixedMap,
         anon: kind == RegionKind::Anon,
-        hugetlb: false,
+        hugetlb: kind == RegionKind::Hugetlb,
     }
 }
 
@@ -59,54 +60,94 @@ fn touched(bytes: Bytes) -> Pages {
 impl<L: Lab> World<L> {
     /// One operation of thread `who`.
     pub(super) fn perform(&self, op: &Op) {
+        self.perform_in(&self.mm, op);
+    }
+
+    /// One operation of a thread of the process whose address space is `mm`.
+    pub(super) fn perform_in(&self, mm: &AddressSpace<L>, op: &Op) {
         match &op.kind {
             OpKind::SetAttr { gpu, area, attrs, returns } => self.set_attr(gpu, area, attrs, returns),
             OpKind::GetAttr { gpu, area, checks, returns } => self.get_attr(gpu, area, checks, returns),
             OpKind::ResetAttr { gpu, area, returns } => self.reset_attr(gpu, area, returns),
             OpKind::EvictVram { gpu } => self.device(gpu).vm.evict_one(),
             OpKind::Munmap { area } => {
-                let result = self.changing(Change::TAKE_BACK, area.bytes, || self.mm.munmap(area.bytes));
+                let result = self.changing(mm, Change::TAKE_BACK, area.bytes, || mm.munmap(area.bytes));
                 self.must(op, &Returns::ok(), result);
             }
             OpKind::Mmap { area, prot, populate } => {
                 let flags = vma_flags(*prot, RegionKind::Anon);
-                let result = self.changing(Change::TAKE_BACK, area.bytes, || self.mm.mmap(area.bytes, flags));
+                let result = self.changing(mm, Change::TAKE_BACK, area.bytes, || mm.mmap(area.bytes, flags));
                 self.must(op, &Returns::ok(), result);
                 if *populate {
-                    self.must(op, &Returns::ok(), self.mm.populate(area.bytes));
+                    self.must(op, &Returns::ok(), mm.populate(area.bytes));
                 }
             }
             OpKind::Mprotect { area, prot, returns } => {
                 let flags = vma_flags(*prot, RegionKind::Anon);
-                let call = || self.mm.mprotect(area.bytes, flags.read, flags.write);
-                let result = self.changing(Change::REPROTECT, area.bytes, call);
+                let call = || mm.mprotect(area.bytes, flags.read, flags.write);
+                let result = self.changing(mm, Change::REPROTECT, area.bytes, call);
                 self.must(op, returns, result);
             }
             OpKind::Store { area, value, expect } => {
                 for page in pages_of(area) {
-                    let seen = self.mm.store(page, *value).map_or(Seen::Fault, |()| Seen::Done);
+                    let seen = mm.store(page, *value).map_or(Seen::Fault, |()| Seen::Done);
                     self.seen(op, page, expect, seen);
                 }
             }
             OpKind::Load { area, expect } => {
                 for page in pages_of(area) {
-                    let seen = self.mm.load(page).map_or(Seen::Fault, Seen::Value);
+                    let seen = mm.load(page).map_or(Seen::Fault, Seen::Value);
                     self.seen(op, page, expect, seen);
                 }
             }
             OpKind::Dontneed { area } => {
-                self.must(op, &Returns::ok(), self.mm.madvise_dontneed(area.bytes));
+                self.must(op, &Returns::ok(), mm.madvise_dontneed(area.bytes));
             }
-            OpKind::Migrate { area } => self.must(op, &Returns::Any, self.mm.migrate_pages(area.bytes).map(drop)),
+            OpKind::Migrate { area } => self.must(op, &Returns::Any, mm.migrate_pages(area.bytes).map(drop)),
+            OpKind::Fork { child } => {
+                let number = self.children.iter().position(|c| c.name == *child).expect("check looked for it");
+                let space = mm.fork(number as u32 + 1).expect("nothing fails there");
+                self.children[number].born(space);
+            }
+            OpKind::Mremap { area, to, len, keep, returns } => {
+                let how = Remap { to: to.as_ref().map(|to| to.bytes.start), keep_old: *keep };
+                let call = || mm.mremap(area.bytes, *len, how);
+                let result = match to {
+                    // What is at the target goes, and what comes there was promised somewhere else.
+                    Some(to) => self.changing(mm, Change::TAKE_BACK, area.bytes, || {
+                        self.changing(mm, Change::TAKE_BACK, to.bytes, call)
+                    }),
+                    None if *len < area.bytes.len() => {
+                        let tail = Bytes::new(area.bytes.start + len, area.bytes.end);
+                        self.changing(mm, Change::TAKE_BACK, tail, call)
+                    }
+                    None => call(),
+                };
+                self.must(op, returns, result);
+            }
+            OpKind::Advise { advice, area } => {
+                let result = match advice {
+                    Advice::Reclaim => mm.reclaim(area.bytes).map(drop),
+                    Advice::Pageout => mm.madvise_pageout(area.bytes),
+                    Advice::Free => mm.madvise_free(area.bytes),
+                    Advice::Cold => mm.madvise_cold(area.bytes),
+                    Advice::Collapse => mm.madvise_collapse(area.bytes),
+                    Advice::Mlock => mm.mlock(area.bytes, true),
+                    Advice::Munlock => mm.mlock(area.bytes, false),
+                };
+                self.must(op, &Returns::Any, result);
+            }
             OpKind::After { actor } => self.wait_for(actor),
             OpKind::Close { gpu } => self.device(gpu).close(),
             OpKind::Fini { gpu } => self.device(gpu).fini(),
+            // A child has no queues and no notifiers.
+            OpKind::Exit if *mm != self.mm => mm.exit(),
             OpKind::Exit => {
                 // KFD's release hook runs before the address space goes: its queues are destroyed, not stopped.
-                self.changing(Change::TAKE_BACK, Bytes::new(0, u64::MAX), || {
+                self.changing(mm, Change::TAKE_BACK, Bytes::new(0, u64::MAX), || {
                     self.gpus.iter().for_each(|device| device.driver().process_release());
                     self.kfd.release();
-                    self.mm.exit();
+                    mm.exit();
                 });
             }
             // A kernel that faults for good ends; the thread that waited for it goes on.
@@ -126,13 +167,20 @@ impl<L: Lab> World<L> {
             _ => None,
         });
         let withdraws = (access == Some(Access::None)).then(|| device.promises.begin(Change::TAKE_BACK, pages));
-        let forbids = (read_only == Some(true)).then(|| device.promises.begin(Change::FORBID_WRITES, pages));
+        // KFD's flags are the process's, whatever GPU the call is about.
+        let concerned = if self.design == Design::Kfd { &self.gpus[..] } else { std::slice::from_ref(device) };
+        let forbid = |device: &Device<L>| device.promises.begin(Change::FORBID_WRITES, pages);
+        let forbids: Vec<Change> =
+            if read_only == Some(true) { concerned.iter().map(forbid).collect() } else { Vec::new() };
         let (uapi, id) = (self.uapi(), self.gpu_id(gpu));
         let mut user = UserArray(attrs.iter().flat_map(|a| uapi.request(*a, id)).collect());
         note!(L, "SET_ATTR {} {}", area.bytes, describe(attrs));
         let result = device.ioctl(AMDGPU_SVM_OP_SET_ATTR, area.bytes, &mut user);
         note!(L, "SET_ATTR {} returns {}", area.bytes, show(result));
-        for change in withdraws.into_iter().chain(forbids) {
+        if let Some(change) = withdraws {
+            device.promises.end(change, L::stamp());
+        }
+        for (device, change) in concerned.iter().zip(forbids) {
             device.promises.end(change, L::stamp());
         }
         if !returns.allows(result) {
@@ -145,7 +193,7 @@ impl<L: Lab> World<L> {
             device.promises.returned(pages, L::stamp());
         }
         if result.is_ok() && read_only == Some(false) {
-            device.promises.allow_writes(pages, began);
+            concerned.iter().for_each(|device| device.promises.allow_writes(pages, began));
         }
     }
 
@@ -234,7 +282,11 @@ impl<L: Lab> World<L> {
     }
 
     /// Makes a call during which nobody can count on `bytes`, on any GPU.
-    fn changing<R>(&self, change: Change, bytes: Bytes, call: impl FnOnce() -> R) -> R {
+    /// On the memory of a child nobody counts.
+    fn changing<R>(&self, mm: &AddressSpace<L>, change: Change, bytes: Bytes, call: impl FnOnce() -> R) -> R {
+        if *mm != self.mm {
+            return call();
+        }
         let begin = |device: &Device<L>| device.promises.begin(change, touched(bytes));
         let changes: Vec<Change> = self.gpus.iter().map(begin).collect();
         let result = call();

@@ -37,15 +37,14 @@ pub fn with_gpus(world: &World) -> Log {
     let freed = log.freed.clone();
     world.memory.on_folio_free(Rc::new(move |pagemap, data| freed.borrow_mut().push((pagemap, data))));
     let (inside, faults) = (world.clone(), log.faults.clone());
-    world.mm.on_device_fault(Rc::new(move |pagemap, held, addr, pfn| {
+    world.mm.on_device_fault(Rc::new(move |pagemap, mm, held, addr, pfn| {
         faults.borrow_mut().push((addr, pfn));
         let owner = inside.memory.device_page(pfn).expect("a device page").owner;
         assert_eq!(inside.memory.device_page(pfn).map(|page| page.pagemap), Some(pagemap));
-        let huge = inside.mm.peek_pte(addr / PAGE_SIZE).order > 0;
+        let huge = mm.peek_pte(addr / PAGE_SIZE).order > 0;
         let size = if huge { BLOCK_PAGES * PAGE_SIZE } else { PAGE_SIZE };
         let start = addr / size * size;
-        let held = held.expect("mmap_lock is held for read");
-        to_ram(&inside.mm, held, Bytes::new(start, start + size), owner, pfn)
+        to_ram(mm, held.expect("no fault here holds it for write"), Bytes::new(start, start + size), owner, pfn)
     }));
     log
 }

@@ -127,16 +127,18 @@ struct Playing {
 impl Execution for Playing {
     fn at_rest(&self) {
         let world = &self.world;
-        let mut frames = BTreeSet::new();
+        let (mut frames, mut slots) = (BTreeSet::new(), 0);
         for (page, entry) in world.mm.peek_ptes() {
             match entry.pte {
                 Pte::Present { pfn, .. } if is_zero_pfn(pfn) || frames.insert(pfn) => {}
                 Pte::Device { pfn, .. } if frames.insert(pfn) => {}
+                Pte::Swap { .. } => slots += 1,
                 other => must(false, &format!("page {page:#x} is {other:x?} at rest")),
             }
             must(world.mm.peek_vma(page * PAGE_SIZE).is_some(), &format!("page {page:#x} is mapped, but in no VMA"));
         }
         must(world.memory.live_frames() == frames.len() as u64, "every live frame is mapped");
+        must(world.memory.swap_slots() == slots, "every swap slot has an entry");
         let (seq, active) = world.mm.invalidation_epoch();
         must(seq % 2 == 0 && active == 0, "no invalidation runs at rest");
         (self.check)(world);

@@ -76,19 +76,20 @@ impl<P: Platform> Svm<P> {
         self.pagemap().map_or(Owner::NONE, Pagemap::owner)
     }
 
-    /// The pagemap's `migrate_to_ram` op: the CPU touched `addr` (bytes), where the device page `pfn` of this GPU is mapped.
-    /// `held` is mmap_lock of this instance's mm, taken for the fault; the fault holds the page referenced and locked. Ok:
-    /// the CPU tries again. Sleeps.
+    /// The pagemap's `migrate_to_ram` op: the CPU touched `addr` (bytes) of `mm`, this instance's or a child of it, where
+    /// the device page `pfn` of this GPU is mapped. `held` is its mmap_lock, taken for the fault; the fault holds the page
+    /// referenced and locked. Ok: the CPU tries again. Sleeps.
     ///
     /// # Errors
     /// All mean SIGBUS: those of [`Pagemap::migrate_to_ram`], and `EFAULT` without device memory.
     pub fn migrate_to_ram(
         &self,
+        mm: &P::Mm,
         held: &<P::Mm as Mm<P::Kernel>>::ReadGuard<'_>,
         addr: u64,
         pfn: u64,
     ) -> Result<(), Errno> {
-        self.pagemap().ok_or(Errno::EFAULT)?.migrate_to_ram(self.gpusvm.mm(), held, addr, pfn)
+        self.pagemap().ok_or(Errno::EFAULT)?.migrate_to_ram(mm, held, addr, pfn)
     }
 
     /// The pagemap's `folio_free` op: the last reference to a device folio is gone; `data` is its `zone_device_data`. Any
