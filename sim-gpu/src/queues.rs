@@ -10,13 +10,22 @@
 //! unmapped. `queues` says whether waves may try. A wave adds itself first and looks at the flag in what it gets back:
 //! either the stopper sees the wave and waits for it, or the wave sees the stopper and steps back. Stopping closes
 //! `queues` before it raises the flag, so a wave that steps back has something to sleep on.
+//!
+//! # Translations do not survive a stop
+//!
+//! Who maps the queues again drops what the VM's TLB holds: the scheduler's firmware does it when it maps the process,
+//! and without that firmware `restore_process_queues_nocpsch` does it itself. KFD counts on it: with XNACK off its
+//! restore worker writes new PTEs over old ones and asks for no flush. No scheduling point of its own: nothing is in
+//! flight, and the step that lets accesses in again orders it before them.
 
 use crate::inject::{Injected, Point};
+use crate::tlb::Tlb;
 use interleave::lab::{Gate, Invariant, Lab, Stamp, Violation};
 use model::Errno;
 use model::note;
 use model::platform::Mutex;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 /// In the word of `accesses in flight`: the queues are unmapped.
 const UNMAPPED: u64 = 1 << 32;
@@ -50,6 +59,7 @@ pub struct Queues<L: Lab> {
     queues: L::Gate,
     in_flight: L::Gate,
     injected: Injected,
+    tlb: Rc<RefCell<Tlb>>,
     /// Copies of what the gates and the lock order, for peeks only.
     running: Cell<bool>,
     evicted: Cell<u32>,
@@ -57,17 +67,18 @@ pub struct Queues<L: Lab> {
 }
 
 impl<L: Lab> Queues<L> {
-    /// Queues of a GPU named `gpu`, running.
+    /// Queues of a GPU named `gpu`, running; their accesses go through `tlb`.
     ///
     /// # Errors
     /// `ENOMEM`.
-    pub fn new(gpu: &'static str) -> Result<Self, Errno> {
+    pub(crate) fn new(gpu: &'static str, tlb: Rc<RefCell<Tlb>>) -> Result<Self, Errno> {
         Ok(Queues {
             gpu,
             dqm: <L::Mutex<Qpd> as Mutex<Qpd>>::new("dqm_lock", Qpd { evicted: 0, destroyed: false })?,
             queues: L::Gate::new("queues", state::RUNNING),
             in_flight: L::Gate::new("accesses in flight", 0),
             injected: Injected::default(),
+            tlb,
             running: Cell::new(true),
             evicted: Cell::new(0),
             changed_at: Cell::new(None),
@@ -190,6 +201,7 @@ impl<L: Lab> Queues<L> {
             return Err(errno);
         }
         self.in_flight.add(-(UNMAPPED as i64));
+        self.tlb.borrow_mut().flush();
         self.running.set(true);
         self.changed_at.set(Some(L::stamp()));
         note!(L, "{}: queues run (count 0)", self.gpu);

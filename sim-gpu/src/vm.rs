@@ -72,7 +72,7 @@ struct Eviction {
 pub(crate) struct Inner<L: Lab> {
     pub(crate) config: GpuConfig,
     pub(crate) table: PageTable<L>,
-    pub(crate) tlb: RefCell<Tlb>,
+    pub(crate) tlb: Rc<RefCell<Tlb>>,
     pub(crate) iommu: Iommu<L>,
     pub(crate) queues: Rc<Queues<L>>,
     kfd: Kfd<L>,
@@ -133,13 +133,14 @@ impl<L: Lab> GpuVm<L> {
     /// # Panics
     /// When there is no such domain, or another GPU has a memory of that number.
     pub fn new(config: GpuConfig, memory: &Memory<L>, kfd: &Kfd<L>) -> Result<Self, Errno> {
-        let queues = Rc::new(Queues::new(config.name)?);
+        let tlb = Rc::new(RefCell::default());
+        let queues = Rc::new(Queues::new(config.name, Rc::clone(&tlb))?);
         let client = ClientId(u32::from(config.domain));
         let eviction = Eviction { evicting: false, unplugged: false };
         let inner = Inner {
             config,
             table: PageTable::new(),
-            tlb: RefCell::default(),
+            tlb,
             iommu: Iommu::new(config.domain, Frames::new(memory.clone())),
             queues: Rc::clone(&queues),
             kfd: kfd.clone(),
