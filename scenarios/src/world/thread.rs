@@ -1,7 +1,7 @@
 //! What CPU threads do: system calls and ioctls, and what they make of the results.
 
 use super::promise::Change;
-use super::uapi::Uapi;
+use super::uapi::{Uapi, contradicts};
 use super::wave::pages_of;
 use super::{Device, World};
 use crate::lang::{Access, Advice, Area, Attr, Design, Op, OpKind, Prot, RegionKind, Returns, Seen};
@@ -232,6 +232,11 @@ impl<L: Lab> World<L> {
                 let answered = answered.join(", ");
                 wrong::<L>(format!("GET_ATTR {}: asked about {check:?}, answered {answered}", area.bytes));
             }
+        }
+        if contradicts(self.uapi(), answers) {
+            let what =
+                format!("GET_ATTR {} answers that all pages have a flag and none has it: {answers:?}", area.bytes);
+            wrong::<L>(what);
         }
     }
 

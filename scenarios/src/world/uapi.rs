@@ -73,6 +73,13 @@ impl Uapi {
     }
 }
 
+/// Whether two answers of GET_ATTR contradict each other, whatever the attributes are: a flag that all pages have (SET_FLAGS)
+/// and none has (CLR_FLAGS).
+pub(super) fn contradicts(uapi: Uapi, answers: &[Vec<UapiAttr>]) -> bool {
+    let flags = |ty| answers.iter().flatten().filter(|a| a.ty == ty).fold(0, |all, a| all | a.value);
+    uapi != Uapi::V4 && flags(5) & flags(6) != 0
+}
+
 fn one(ty: u32, value: u32) -> Vec<UapiAttr> {
     vec![UapiAttr { ty, value }]
 }
@@ -117,6 +124,14 @@ mod tests {
         assert_eq!(ask(Uapi::Kfd, Attr::Access(Access::None)), [(4, 3)]);
         assert_eq!(ask(Uapi::V4, Attr::Access(Access::Enable)), [(2, 2)]);
         assert_eq!(ask(Uapi::V4, Attr::Granularity(9)), [(3, 9)]);
+    }
+
+    #[test]
+    fn a_flag_is_not_both_on_all_pages_and_on_none() {
+        let answers = |set, clear| [vec![UapiAttr { ty: 5, value: set }], vec![UapiAttr { ty: 6, value: clear }]];
+        assert!(!contradicts(Uapi::Kfd, &answers(0x3, !0x7)));
+        assert!(contradicts(Uapi::V1, &answers(0x83, !0x3)));
+        assert!(!contradicts(Uapi::V4, &answers(1, 1)), "these are other attributes there");
     }
 
     #[test]
