@@ -381,14 +381,6 @@ impl<L: Lab> GpuVm<L> {
         self.0.queues.drain();
     }
 
-    /// The queues run again with nothing cached, as when KFD maps them anew (`restore_process_queues_nocpsch` flushes; the
-    /// hardware scheduler gives the process a VMID of its own). Drivers that do not count on it are held more strictly
-    /// without. In the step in which the queues run again; no scheduling point.
-    pub fn forget_translations(&self) {
-        let dropped = self.0.tlb.borrow_mut().flush();
-        note!(L, "{}: queues run with an empty TLB ({dropped} entries dropped)", self.name());
-    }
-
     /// `kgd2kfd_quiesce_mm`; see [`Kfd::quiesce_mm`].
     ///
     /// # Errors

@@ -29,9 +29,7 @@ impl Scenario {
         } else if ops().any(|op| matches!(op.kind, OpKind::ResetAttr { .. })) {
             return Some("its ioctl has no RESET_ATTR".into());
         }
-        if design == Design::Kfd
-            && ops().any(|op| matches!(op.kind, OpKind::Close { .. } | OpKind::Fini { .. }))
-        {
+        if design == Design::Kfd && ops().any(|op| matches!(op.kind, OpKind::Close { .. } | OpKind::Fini { .. })) {
             return Some("it lives as long as the process, whatever file is closed".into());
         }
         let modes = self.gpus.iter().map(|gpu| gpu.xnack);

@@ -129,9 +129,6 @@ impl<L: Lab> World<L> {
         let weak = Rc::downgrade(self);
         self.kfd.on_resumed(move |gpu| {
             if let Some(world) = weak.upgrade() {
-                if world.design == Design::Kfd {
-                    world.gpus.iter().filter(|d| d.vm.name() == gpu).for_each(|d| d.vm.forget_translations());
-                }
                 invariants::i7::at_resume(&world, gpu);
             }
         });
