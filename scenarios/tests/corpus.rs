@@ -15,7 +15,7 @@ fn every_verdict_is_the_expected_one_and_every_trace_replays() {
     let options =
         CheckOptions { explore: Explore { executions: Some(BUDGET), ..Explore::default() }, ..CheckOptions::default() };
     let never = Arc::new(AtomicBool::new(false));
-    let (mut asked, mut found, mut exhausted) = (0, BTreeSet::new(), 0);
+    let (mut asked, mut fallen, mut found, mut exhausted) = (0, 0, BTreeSet::new(), 0);
     for scenario in load_corpus().expect("the corpus parses") {
         for expected in &scenario.verdicts {
             let result = check_scenario(&scenario, expected.design, &options, &never, None);
@@ -24,11 +24,12 @@ fn every_verdict_is_the_expected_one_and_every_trace_replays() {
             asked += 1;
             match &result.verdict {
                 CheckVerdict::Violated(finding) => {
-                    assert_eq!(expected.design, Design::PocV1, "{what}: only the specimen has races");
+                    assert_ne!(expected.design, Design::Hardened, "{what}: ours has no races");
                     assert!(finding.failure.context_switches <= finding.switches_before_shrinking);
                     let (_, _, again) = replay_trace(&finding.trace).unwrap_or_else(|e| panic!("{what}: {e}"));
                     assert_eq!(again.event_hash, finding.timeline.event_hash, "{what}");
                     assert_eq!(again.violation.as_ref(), Some(&finding.failure.violation), "{what}");
+                    fallen += 1;
                     found.insert(scenario.name.clone());
                 }
                 CheckVerdict::Holds { exhausted: all } => exhausted += usize::from(*all),
@@ -36,10 +37,10 @@ fn every_verdict_is_the_expected_one_and_every_trace_replays() {
                 CheckVerdict::Interrupted => unreachable!("nobody interrupts"),
             }
         }
-        assert!(scenario.verdicts.iter().any(|v| v.design == Design::Hardened && v.answer == Answer::Holds));
+        assert!(!scenario.verdicts.is_empty(), "{}: nobody says what must come out", scenario.name);
     }
-    assert!(found.len() >= 8, "races of the posted driver: {found:?}");
-    assert!(exhausted >= asked - found.len() - 3, "most of what holds is proved within the budget");
+    assert!(found.len() >= 30, "races of the posted drivers and of kfd: {found:?}");
+    assert!(exhausted * 10 >= (asked - fallen) * 8, "most of what holds is proved within the budget: {exhausted} of {asked}");
 }
 
 #[test]
