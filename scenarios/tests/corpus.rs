@@ -1,7 +1,7 @@
 //! The corpus answers as it says it does.
 
 use scenarios::cli::load_corpus;
-use scenarios::lang::{Answer, Design, Explore, parse};
+use scenarios::lang::{Design, Explore, parse};
 use scenarios::run::{CheckOptions, CheckVerdict, check_scenario, replay_trace};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -40,7 +40,10 @@ fn every_verdict_is_the_expected_one_and_every_trace_replays() {
         assert!(!scenario.verdicts.is_empty(), "{}: nobody says what must come out", scenario.name);
     }
     assert!(found.len() >= 30, "races of the posted drivers and of kfd: {found:?}");
-    assert!(exhausted * 10 >= (asked - fallen) * 8, "most of what holds is proved within the budget: {exhausted} of {asked}");
+    assert!(
+        exhausted * 10 >= (asked - fallen) * 8,
+        "most of what holds is proved within the budget: {exhausted} of {asked}"
+    );
 }
 
 #[test]
