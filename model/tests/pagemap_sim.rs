@@ -48,7 +48,7 @@ impl Mm<Sim> for ToyMm {
         unreachable!("there are no ranges")
     }
     fn mmap_write_lock(&self) {}
-    fn mmap_write_downgrade<'a>(&'a self, (): ()) {}
+    fn mmap_write_downgrade(&self, (): ()) {}
     fn find_vma_write_locked(&self, _: &(), addr: u64) -> Option<Vma> {
         self.find_vma(&(), addr)
     }
