@@ -68,7 +68,11 @@ fn every_scenario_of_the_corpus_is_right_and_called_like_its_file() {
     let files: Vec<&str> =
         corpus().iter().map(|(path, _)| path.rsplit('/').next().unwrap_or(path).trim_end_matches(".kdl")).collect();
     assert!(!names.is_empty());
-    assert_eq!(names, files);
+    // Where the folder says the suite, the name does.
+    for (name, (file, (path, _))) in names.iter().zip(files.iter().zip(corpus())) {
+        let suite = path.starts_with("peer/") && name.ends_with(&format!("-{file}"));
+        assert!(suite || name == file, "{path} holds {name}");
+    }
     let mut unique = names.clone();
     unique.sort_unstable();
     unique.dedup();

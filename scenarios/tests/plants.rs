@@ -29,7 +29,7 @@ fn each_planted_bug_is_found_where_it_matters_and_nothing_without() {
     for (plant, name) in [
         (Plant::SkipPagesValid, "set-attr-vs-migration"),
         (Plant::SkipReadRetry, "set-attr-vs-migration"),
-        (Plant::SkipTlbFlush, "munmap-under-the-gpu"),
+        (Plant::SkipTlbFlush, "munmap-under-the-gpu-retry"),
         (Plant::SkipNoReclaim, "set-attr-vs-mprotect"),
     ] {
         assert_eq!(falls(scenario(name), &[]), None, "{name} without a planted bug");
