@@ -309,15 +309,6 @@ fn migrates(m: &Machine) {
     m.mm.migrate_pages(bytes(BASE, 1)).expect("migration");
 }
 
-/// A range that was mapped is not mapped again before two milliseconds have passed, whatever happened to it: where the clock
-/// stands still the wave goes round for ever.
-#[test]
-fn a_wave_waits_for_the_clock() {
-    let outcome = search(&Race { pages: 1, setup: |_| (), actors: vec![gpu_reads, migrates] }, 1);
-    let violation = outcome.failure.expect("a violation").violation;
-    assert_eq!(violation.invariant, Invariant::I6, "{violation:?}");
-}
-
 /// A migration that meets the CPU's own gives up with EBUSY, and the fault handler hands that on.
 #[test]
 fn a_migration_that_loses_against_another_is_fatal_for_the_wave() {

@@ -12,11 +12,12 @@ const BUDGET: u64 = 15_000;
 
 #[test]
 fn every_verdict_is_the_expected_one_and_every_trace_replays() {
-    let options =
-        CheckOptions { explore: Explore { executions: Some(BUDGET), ..Explore::default() }, ..CheckOptions::default() };
     let never = Arc::new(AtomicBool::new(false));
     let (mut asked, mut fallen, mut found, mut exhausted) = (0, 0, BTreeSet::new(), 0);
     for scenario in load_corpus().expect("the corpus parses") {
+        let executions = Some(scenario.explore.executions.map_or(BUDGET, |most| most.min(BUDGET)));
+        let explore = Explore { executions, ..Explore::default() };
+        let options = CheckOptions { explore, ..CheckOptions::default() };
         for expected in &scenario.verdicts {
             let result = check_scenario(&scenario, expected.design, &options, &never, None);
             let what = format!("{} under {}", scenario.name, expected.design);

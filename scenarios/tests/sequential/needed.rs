@@ -58,8 +58,7 @@ fn everything_that_is_left_out_falls() {
 
 #[test]
 fn a_planted_bug_is_found() {
-    for xnack in [false, true] {
-        let rules = Rules { plant: Some(Plant::SkipTlbFlush), ..Rules::of(Design::Hardened, xnack) };
-        assert!(falls(rules).is_some(), "stale translations are not seen, XNACK {xnack}");
-    }
+    // With XNACK off whatever flush is skipped comes before the queues are mapped again, which flushes.
+    let rules = Rules { plant: Some(Plant::SkipTlbFlush), ..Rules::of(Design::Hardened, true) };
+    assert!(falls(rules).is_some(), "stale translations are not seen");
 }

@@ -46,7 +46,7 @@ pub(crate) fn scenario(program: &Program, rules: Rules) -> Option<Scenario> {
         // What one GPU brings to its memory is an event to the other.
         machine.vram = 0;
     }
-    if !rules.xnack && rules.avoids(Avoid::StaleTlb) {
+    if !rules.xnack && rules.avoids(Avoid::VramWithStoppedQueues) {
         machine.vram = 0;
     }
     if machine.vram > 0 && machine.gpus > 1 && rules.avoids(Avoid::MixedRange) {
@@ -223,7 +223,7 @@ impl<'p> Reference<'p> {
         let gpus = self.machine.gpus;
         let mut request = *request;
         let no_longer = self.rules.design == Design::PocV8;
-        if no_longer || (self.rules.xnack && self.rules.avoids(Avoid::StaleTlb)) {
+        if no_longer || (self.rules.xnack && self.rules.avoids(Avoid::VramWithStoppedQueues)) {
             request.set &= !ALWAYS_MAPPED;
             request.clear &= !ALWAYS_MAPPED;
         }
@@ -409,7 +409,7 @@ impl<'p> Reference<'p> {
 
     /// A flag of a page that is mapped is turned over on each GPU whose TLB may hold something.
     fn flush_tlbs(&mut self) {
-        if self.rules.xnack || !self.rules.avoids(Avoid::StaleTlb) {
+        if self.rules.xnack || !self.rules.avoids(Avoid::VramWithStoppedQueues) {
             return;
         }
         for gpu in 0..self.machine.gpus {

@@ -56,10 +56,9 @@ pub(crate) enum Avoid {
     /// The next change while workers are busy with the last: they trip over each other (amdgpu-svm R8, L1), and a range
     /// that is cut forgets that it was evicted (kfd). An access of the GPU, or a call that waits for them, comes before.
     ChangeDuringRepair,
-    /// Translations in the TLB when pages are taken away with the queues stopped: the restore work does not flush it. (Whether
-    /// the hardware does when it maps the queues again is not said anywhere; the simulated one does not.) A SET_ATTR that
-    /// turns a flag over flushes before; where that is not enough, no VRAM, and with XNACK on no GPU_ALWAYS_MAPPED.
-    StaleTlb,
+    /// Memory of the GPU where queues are stopped instead of faults retried: a range that is cut while it is evicted is not
+    /// mapped again where its pages are now (kfd-svm 6).
+    VramWithStoppedQueues,
     /// SET_ATTR over the zero page: collecting the pages copies it, which is an event, which is EAGAIN for each of them
     /// (kfd-svm 9; libhsakmt calls again). A store comes before.
     SetOverZeroPages,
@@ -128,7 +127,7 @@ impl Avoid {
             EventOnPartOfAChunk,
             ReadOnlyZeroPages,
             ChangeDuringRepair,
-            StaleTlb,
+            VramWithStoppedQueues,
             SetOverZeroPages,
             FailingPrefetch,
             DropOfVramPages,
@@ -188,8 +187,9 @@ impl Rules {
                 GpuAccessToHole | EventOnPartOfAChunk | ReadOnlyZeroPages | ChangeDuringRepair | ResetOfFlags
             ),
             Design::Kfd => match avoid {
-                Unreadable | EventAfterLostAccess | ChangeDuringRepair | StaleTlb => true,
-                SetOverZeroPages | FailingPrefetch => true,
+                Unreadable | EventAfterLostAccess | ChangeDuringRepair | FailingPrefetch => true,
+                VramWithStoppedQueues => !self.xnack,
+                SetOverZeroPages => self.xnack,
                 GpuWriteToReadOnlyAttr | FlagsOfOtherGpus => self.xnack,
                 // There is no VRAM in the other mode.
                 DropOfVramPages | CutOfVramRange | MixedRange => self.xnack,
