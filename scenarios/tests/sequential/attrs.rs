@@ -5,8 +5,6 @@ use scenarios::lang::{Access, Attr};
 
 /// AMDGPU_SVM_FLAG_GPU_RO.
 pub(crate) const GPU_RO: u32 = 0x08;
-/// AMDGPU_SVM_FLAG_GPU_READ_MOSTLY: means nothing to system memory.
-pub(crate) const READ_MOSTLY: u32 = 0x20;
 /// AMDGPU_SVM_FLAG_GPU_ALWAYS_MAPPED, which no posting from the fifth on has.
 pub(crate) const ALWAYS_MAPPED: u32 = 0x40;
 /// HOST_ACCESS and COHERENT: what pages have that nobody has said anything about.

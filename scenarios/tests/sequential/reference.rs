@@ -1,7 +1,7 @@
 //! The naive reference: takes a program step by step, says what each call must return and each access must see, and
 //! writes that down as a scenario.
 
-use super::attrs::{self, ALWAYS_MAPPED, Attrs, DEFAULT_FLAGS, GPU_RO, READ_MOSTLY};
+use super::attrs::{self, ALWAYS_MAPPED, Attrs, DEFAULT_FLAGS, GPU_RO};
 use super::pages::{OnGpu, Page, Vma, pages_of, whole_chunks};
 use super::program::{Loc, Machine, Program, Request, Step, What};
 use super::rules::{Avoid, Rule, Rules};
@@ -34,8 +34,6 @@ struct Reference<'p> {
     machine: &'p Machine,
     regions: Vec<Vec<Page>>,
     last_vma: u32,
-    /// For each GPU, whether its TLB may hold something.
-    in_tlb: Vec<bool>,
     ops: Vec<Op>,
 }
 
@@ -101,14 +99,7 @@ impl<'p> Reference<'p> {
             gpus: vec![on; machine.gpus],
         };
         let regions = machine.regions.iter().zip(0..).map(|(pages, vma)| vec![page(vma); *pages as usize]);
-        Reference {
-            rules,
-            machine,
-            regions: regions.collect(),
-            last_vma: 1,
-            in_tlb: vec![false; machine.gpus],
-            ops: Vec::new(),
-        }
+        Reference { rules, machine, regions: regions.collect(), last_vma: 1, ops: Vec::new() }
     }
 
     fn page(&self, (region, page): At1) -> &Page {
@@ -157,7 +148,6 @@ impl<'p> Reference<'p> {
         }
         if step.what.changes_something() {
             self.wait_for_repair();
-            self.flush_tlbs();
         }
         if matches!(step.what, What::Migrate | What::EvictVram)
             && self.machine.chunk() > 1
@@ -407,26 +397,6 @@ impl<'p> Reference<'p> {
         }
     }
 
-    /// A flag of a page that is mapped is turned over on each GPU whose TLB may hold something.
-    fn flush_tlbs(&mut self) {
-        if self.rules.xnack || !self.rules.avoids(Avoid::VramWithStoppedQueues) {
-            return;
-        }
-        for gpu in 0..self.machine.gpus {
-            if std::mem::take(&mut self.in_tlb[gpu]) {
-                let mapped =
-                    |page: &Page| page.vma.is_some() && page.gpus[gpu].promised && page.gpus[gpu].attrs.has_access();
-                let found = (0..self.regions.len())
-                    .find_map(|region| Some((region, self.regions[region].iter().position(mapped)?)));
-                if let Some((region, page)) = found {
-                    let is_set = self.page((region, page)).gpus[gpu].attrs.flags & READ_MOSTLY != 0;
-                    let (set, clear) = if is_set { (0, READ_MOSTLY) } else { (READ_MOSTLY, 0) };
-                    self.set(gpu, region, page..page + 1, &Request { set, clear, ..Request::default() });
-                }
-            }
-        }
-    }
-
     // ---- mm -------------------------------------------------------------------------------------------------------
 
     fn unmapped(&mut self, region: usize, pages: Range<usize>) {
@@ -519,7 +489,6 @@ impl<'p> Reference<'p> {
         if self.machine.vram > 0 && self.rules.avoids(Avoid::DropOfVramPages) {
             pages.clone().for_each(|page| self.load((region, page)));
             self.wait_for_repair();
-            self.flush_tlbs();
         }
         let area = self.area(region, &pages);
         self.op(OpKind::Dontneed { area });
@@ -596,7 +565,6 @@ impl<'p> Reference<'p> {
 
     /// What an access leaves behind.
     fn touch(&mut self, gpu: usize, at: At1, comes: Comes) {
-        self.in_tlb[gpu] |= comes != Comes::Fault;
         if !self.rules.xnack {
             return;
         }
