@@ -6,4 +6,6 @@
 
 #![no_std]
 
+pub mod uapi;
+
 pub use model::platform::{Gpu, Kernel, Mm, Platform};
