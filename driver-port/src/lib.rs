@@ -1,11 +1,40 @@
-//! The model in a real kernel.
+//! The model in a real Linux kernel.
 //!
-//! Today this crate holds one promise: the model builds as a `no_std` library and links with nothing but `core` beneath
-//! it. `portcheck/` instantiates the driver on a stub platform as a static library with a panic handler of its own, and
-//! the test in `tests/links_without_std.rs` links it into an executable that has no C library either.
+//! The driver logic is the crate `model`, unchanged. This crate is its platform: what [`model::platform`] asks for, on the
+//! kernel's own locks, workqueues, caches, address spaces, interval notifiers and `hmm_range_fault`. None of those can be
+//! called from Rust directly (they are macros, inline functions, or take structures whose layout is the configuration's),
+//! so every one is behind a thin C function in `kmod/`; the list is [`ffi`], and `kmod/shim.h` says the same in C.
+//!
+//! | module | what of the kernel | C |
+//! |---|---|---|
+//! | [`kernel`] | locks, cells, caches, arrays, workqueues, completions | `lock.c`, `mem.c`, `work.c` |
+//! | [`mm`] | `mm_struct`, mmap_lock, VMAs, interval notifiers, hmm, `migrate_vma` | `mm.c`, `migrate.c` |
+//! | [`registry`] | which instance a callback or a work item belongs to | `registry.c` |
+//! | [`log`] | the event log, warnings, panics | `log.c` |
+//! | [`uapi`] | the ioctls of the device | `svmlab_drm.h` |
+//! | [`gate`] | where an actor can be held (feature `lab`) | `gate.c` |
+//!
+//! Rules of the house: everything that allocates can fail and says so; nothing unwinds into C (a panic is a `BUG`); each
+//! `unsafe` block says why it is right.
 
 #![no_std]
+#![allow(unsafe_code)] // this is where the model's safe traits meet C
+#![deny(clippy::undocumented_unsafe_blocks, unsafe_op_in_unsafe_fn)]
 
+mod callback;
+pub mod errno;
+pub mod ffi;
+pub mod gate;
+pub mod kernel;
+pub mod log;
+pub mod mm;
+#[cfg(feature = "kernel")]
+mod panic;
+pub mod registry;
 pub mod uapi;
 
-pub use model::platform::{Gpu, Kernel, Mm, Platform};
+pub use kernel::LinuxKernel;
+pub use mm::LinuxMm;
+
+/// The [`Platform`](model::platform::Platform) that a kernel is, on the framework `F`.
+pub struct Linux<F>(core::marker::PhantomData<fn() -> F>);

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+/* The module: what is set up when it is loaded, in order, and taken down when it goes. */
+#include <linux/module.h>
+#include "shim.h"
+
+static int __init svmlab_init(void)
+{
+	return 0;
+}
+module_init(svmlab_init);
+
+static void __exit svmlab_exit(void)
+{
+	svmlab_registry_exit();
+	svmlab_mem_exit();
+	svmlab_log_exit();
+}
+module_exit(svmlab_exit);
+
+MODULE_DESCRIPTION("GPU SVM driver logic in Rust, on a software GPU");
+MODULE_LICENSE("Dual MIT/GPL");

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/*
+ * Between the Rust object and the kernel: what Rust calls (svmlab_c_*, by file) and what it is called for (svmlab_rs_*).
+ * The Rust side of the first is driver-port/src/ffi.rs; the two are kept in step by hand.
+ *
+ * Rust text is a pointer and a length, not terminated. A name is a compile-time constant of the model.
+ */
+#ifndef SVMLAB_SHIM_H
+#define SVMLAB_SHIM_H
+
+#include <linux/types.h>
+
+struct mm_struct;
+struct mutex;
+struct rw_semaphore;
+struct spinlock;
+struct lock_class_key;
+
+/* A place in the Rust source. */
+struct svmlab_place {
+	const char *file;
+	size_t file_len;
+	u32 line;
+	u32 column;
+};
+
+/* ---- lock.c ---- */
+struct svmlab_lock_class {
+	const char *name;
+	struct lock_class_key *key;
+};
+
+enum svmlab_lock_kind { SVMLAB_MUTEX, SVMLAB_SPINLOCK, SVMLAB_RWSEM };
+
+struct mutex *svmlab_c_mutex_new(const char *name, size_t len);
+void svmlab_c_mutex_free(struct mutex *lock);
+void svmlab_c_mutex_lock(struct mutex *lock, u32 subclass);
+void svmlab_c_mutex_unlock(struct mutex *lock);
+struct spinlock *svmlab_c_spin_new(const char *name, size_t len);
+void svmlab_c_spin_free(struct spinlock *lock);
+void svmlab_c_spin_lock(struct spinlock *lock);
+void svmlab_c_spin_unlock(struct spinlock *lock);
+struct rw_semaphore *svmlab_c_rwsem_new(const char *name, size_t len);
+void svmlab_c_rwsem_free(struct rw_semaphore *sem);
+void svmlab_c_rwsem_down_read(struct rw_semaphore *sem);
+void svmlab_c_rwsem_up_read(struct rw_semaphore *sem);
+void svmlab_c_rwsem_down_write(struct rw_semaphore *sem);
+void svmlab_c_rwsem_up_write(struct rw_semaphore *sem);
+void svmlab_c_rwsem_downgrade(struct rw_semaphore *sem);
+void svmlab_c_preempt_disable(void);
+void svmlab_c_preempt_enable(void);
+void svmlab_c_wait_done(const u32 *done);
+void svmlab_c_set_done(u32 *done);
+void svmlab_c_cond_resched(void);
+u64 svmlab_c_current(void);
+u64 svmlab_c_now_ms(void);
+
+/* ---- mem.c ---- */
+struct svmlab_cache;
+
+struct svmlab_cache *svmlab_c_cache_get(const char *name, size_t len, u32 size, u32 align);
+void *svmlab_c_cache_alloc(struct svmlab_cache *cache);
+void svmlab_c_cache_free(struct svmlab_cache *cache, void *object);
+void *svmlab_c_kvmalloc(size_t size);
+void svmlab_c_kvfree(void *memory);
+u32 svmlab_c_noreclaim_save(void);
+void svmlab_c_noreclaim_restore(u32 flags);
+void svmlab_mem_exit(void);
+
+/* ---- work.c ---- */
+struct svmlab_wq;
+struct svmlab_work;
+struct svmlab_dwork;
+
+struct svmlab_wq *svmlab_c_wq_new(const char *name, size_t len, bool ordered);
+void svmlab_c_wq_flush(struct svmlab_wq *wq);
+void svmlab_c_wq_destroy(struct svmlab_wq *wq);
+void svmlab_c_wq_put(struct svmlab_wq *wq);
+struct svmlab_work *svmlab_c_work_new(struct svmlab_wq *wq, u32 client, u32 func);
+void svmlab_c_work_free(struct svmlab_work *work);
+bool svmlab_c_work_queue(struct svmlab_work *work);
+void svmlab_c_work_flush(struct svmlab_work *work);
+bool svmlab_c_work_cancel_sync(struct svmlab_work *work);
+struct svmlab_dwork *svmlab_c_dwork_new(struct svmlab_wq *wq, u32 client, u32 func);
+void svmlab_c_dwork_free(struct svmlab_dwork *work);
+bool svmlab_c_dwork_queue(struct svmlab_dwork *work, u64 delay_ms);
+void svmlab_c_dwork_flush(struct svmlab_dwork *work);
+bool svmlab_c_dwork_cancel_sync(struct svmlab_dwork *work);
+
+/* ---- mm.c ---- */
+struct svmlab_vma {
+	u64 start;
+	u64 end;
+	u32 flags;		/* SVMLAB_VMA_* */
+};
+
+#define SVMLAB_VMA_READ		BIT(0)
+#define SVMLAB_VMA_WRITE	BIT(1)
+#define SVMLAB_VMA_IO		BIT(2)
+#define SVMLAB_VMA_PFNMAP	BIT(3)
+#define SVMLAB_VMA_MIXEDMAP	BIT(4)
+#define SVMLAB_VMA_ANON		BIT(5)
+#define SVMLAB_VMA_HUGETLB	BIT(6)
+
+/* What svmlab_c_hmm_range_fault() is asked to bring about. */
+enum svmlab_hmm_request { SVMLAB_HMM_SNAPSHOT, SVMLAB_HMM_READ, SVMLAB_HMM_WRITE };
+
+struct svmlab_sub;
+
+void svmlab_c_mmgrab(struct mm_struct *mm);
+void svmlab_c_mmdrop(struct mm_struct *mm);
+bool svmlab_c_mmget_not_zero(struct mm_struct *mm);
+void svmlab_c_mmput(struct mm_struct *mm);
+void svmlab_c_mmput_async(struct mm_struct *mm);
+void svmlab_c_mmap_read_lock(struct mm_struct *mm);
+void svmlab_c_mmap_read_unlock(struct mm_struct *mm);
+void svmlab_c_mmap_write_lock(struct mm_struct *mm);
+void svmlab_c_mmap_write_unlock(struct mm_struct *mm);
+void svmlab_c_mmap_write_downgrade(struct mm_struct *mm);
+bool svmlab_c_find_vma(struct mm_struct *mm, u64 addr, struct svmlab_vma *vma);
+bool svmlab_c_is_heap_or_stack(struct mm_struct *mm, u64 start, u64 end);
+struct svmlab_sub *svmlab_c_sub_new(u32 client, u64 cookie);
+void svmlab_c_sub_free(struct svmlab_sub *sub);
+int svmlab_c_sub_insert(struct svmlab_sub *sub, struct mm_struct *mm, u64 start, u64 length, bool locked);
+void svmlab_c_sub_remove(struct svmlab_sub *sub);
+void svmlab_c_sub_set_seq(struct svmlab_sub *sub, u64 seq);
+u64 svmlab_c_sub_read_begin(struct svmlab_sub *sub);
+bool svmlab_c_sub_read_retry(struct svmlab_sub *sub, u64 seq);
+int svmlab_c_hmm_range_fault(struct svmlab_sub *sub, u64 seq, u64 start, u64 npages, u32 request, u64 owner, u64 *pfns);
+
+/* ---- registry.c ---- */
+int svmlab_c_registry_add(void *entry);
+void *svmlab_c_registry_find(u32 id);
+void svmlab_c_registry_remove(u32 id);
+void svmlab_registry_exit(void);
+
+/* ---- log.c ---- */
+#define SVMLAB_LOG_TEXT 160
+
+/* A line of the event log. */
+struct svmlab_log_line {
+	u64 number;		/* from 0, over all tasks */
+	u64 time_ns;		/* of the monotonic clock */
+	u32 task;		/* pid, as the first namespace knows it */
+	u32 len;
+	char text[SVMLAB_LOG_TEXT];
+};
+
+void svmlab_c_log(const char *text, size_t len);
+void svmlab_c_warn(const char *text, size_t len, const struct svmlab_place *place);
+void __noreturn svmlab_c_panic(const char *text, size_t len, const struct svmlab_place *place);
+/* The first line with this number or, where that is gone, the oldest later one; false: there is none yet. */
+bool svmlab_log_read(u64 number, struct svmlab_log_line *line);
+/* From now on lines are written, or not. */
+void svmlab_log_switch(bool on);
+void svmlab_log_exit(void);
+
+/* ---- gate.c ---- */
+void svmlab_c_gate(u32 kind, const struct svmlab_place *place);
+
+/* ---- what Rust is called for ---- */
+
+/* The invalidate op of the subscription (client, cookie); false: it would sleep and must not. */
+bool svmlab_rs_invalidate(u32 client, u64 cookie, u32 event, u64 start, u64 end, bool blockable, u64 owner, u64 seq);
+/* A work item runs. */
+void svmlab_rs_work(u32 client, u32 func);
+/* Whether notes are made. */
+void svmlab_rs_log_switch(bool on);
+
+#endif
