@@ -1,0 +1,27 @@
+//! Process 1 of the virtual machine in which the driver meets a real kernel.
+//!
+//! It mounts what a process needs, loads the modules in the order the initramfs gives, runs the suites named on the kernel
+//! command line, says on the second serial port what came of each check, and reboots, which ends the machine. What the
+//! suites are stands in [`suites`]; how one is written in [`suite`].
+
+mod init;
+mod lab;
+mod report;
+mod suite;
+mod suites;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if std::process::id() == 1 {
+        init::run();
+    }
+    println!(
+        "This is process 1 of svmlab's virtual machine; it does nothing anywhere else.\n\
+         driver-port/vm/test builds it, boots a kernel with it, and runs these suites:\n"
+    );
+    for suite in suites::ALL {
+        println!("  {:<8} {}", suite.name, suite.about);
+    }
+    ExitCode::from(2)
+}

@@ -1,0 +1,53 @@
+# Sourced: what came of a run. Passing checks are not enough; the guest must have come to its end, and the kernel's log must
+# be clean.
+# shellcheck shell=bash
+
+# What a kernel says when something is wrong, whoever says it: oops, warning, lockdep, sanitizers, leak finder, stalls.
+TROUBLE='BUG[: ]|WARNING: |Oops|Kernel panic|Call Trace|general protection|possible circular|possible recursive|possible deadlock'
+TROUBLE+='|inconsistent lock state|suspicious RCU|held lock|ODEBUG|refcount_t|list_(add|del) corruption|Bad page|bad page'
+TROUBLE+='|KASAN|KCSAN|UBSAN|kmemleak: [0-9]+ new|blocked for more than|detected stall|soft lockup|rust panic|segfault'
+# What looks like it, in a kernel that is well.
+HARMLESS='kasan: KernelAddressSanitizer initialized|kcsan: enabled|kcsan: strict mode|RCU CPU stall warnings'
+
+# show_report: the guest's lines for people
+show_report() { tr -d '\r' | sed -u '/^@/d'; }
+
+# trouble LOG: the lines of a kernel log that tell of trouble, with their numbers
+trouble() { tr -d '\r' <"$1" | grep -anE "$TROUBLE" | grep -avE "$HARMLESS"; }
+
+# verdict QEMU-STATUS REPORT KERNEL-LOG LIMIT SECONDS: the table, and the reason when it is not good; exit status 0 or 1
+verdict() {
+	local status=$1 report=$2 log=$3 limit=$4 took=$5 bad=0 stopped first
+	tr -d '\r' <"$report" | awk '
+		$1 == "@result" {
+			if (!n++) printf "\n%-12s %7s %7s %9s\n", "suite", "passed", "failed", "seconds"
+			printf "%-12s %7d %7d %9.1f\n", $2, $3, $4, $5 / 1000
+			passed += $3; failed += $4; time += $5
+		}
+		END { if (n) printf "%-12s %7d %7d %9.1f\n", "all", passed, failed, time / 1000; exit failed > 0 }' || bad=1
+	echo
+	if ! tr -d '\r' <"$report" | grep -q '^@end$'; then
+		bad=1
+		stopped=$(tr -d '\r' <"$report" | sed -n 's/^@start //p' | tail -n 1)
+		case $status in
+		0) echo "the machine ended before the guest did${stopped:+, in or after \"$stopped\"}" ;;
+		124 | 137) echo "the machine was stopped after $limit s${stopped:+, in or after \"$stopped\"}" ;;
+		*) echo "QEMU failed with status $status" ;;
+		esac
+		[ -n "$stopped" ] || { echo "the end of the kernel log:" && tail -n 12 "$log" | sed 's/^/  | /'; }
+	fi
+	first=$(trouble "$log" | head -n 1 | cut -d: -f1 || true)
+	if [ -n "$first" ]; then
+		bad=1
+		echo "the kernel log is not clean:"
+		tail -n "+$first" "$log" | head -n 60 | tr -d '\r' | sed 's/^/  | /'
+	fi
+	echo "Linux $RELEASE ($(kernel_origin)), two CPUs, QEMU without acceleration, $took s: $(
+		if [ $bad = 0 ]; then echo "all passed, kernel log clean"; else echo "FAILED"; fi
+	)"
+	return $bad
+}
+
+kernel_origin() {
+	if [ "$KERNEL" = "$(realpath "$RUST_HOME/headers")" ]; then echo "Debian $SUITE $(cat "$RUST_HOME/version")"; else echo "$KERNEL"; fi
+}
