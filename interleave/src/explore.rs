@@ -477,6 +477,7 @@ fn run_exactly(
         let timeline = Timeline {
             actors: exec.names().to_vec(),
             steps: recorder.steps,
+            marks: recorder.marks,
             violation: None,
             event_hash: exec.event_hash(),
         };

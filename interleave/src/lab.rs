@@ -27,6 +27,9 @@ pub trait Lab: Kernel {
     fn fails() -> bool;
     /// Whether the running actor is in atomic context (holds a spinlock) and so must not sleep.
     fn in_atomic() -> bool;
+    /// The running actor's program is at the place its author numbered `place`. For who looks at the recorded execution;
+    /// no step.
+    fn mark(_place: u32) {}
 
     // What follows tells the lock-order validator what it cannot see; a back end without one does nothing.
 

@@ -84,7 +84,7 @@ pub mod trace;
 
 pub use coverage::{Coverage, Guarantee};
 pub use engine::clock::MAX_ACTORS;
-pub use engine::record::{Step, Timeline};
+pub use engine::record::{Mark, Step, Timeline};
 pub use engine::strategy::{Bound, Cached};
 pub use explore::{
     Config, DoesNotFit, End, Execution, Failure, Launch, Limits, Outcome, Program, Progress, Schedule, Stats, Strategy,

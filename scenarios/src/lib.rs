@@ -3,6 +3,7 @@
 pub mod agreement;
 pub mod cli;
 pub mod costs;
+pub mod gates;
 pub mod invariants;
 pub mod lang;
 pub mod minimise;

@@ -15,6 +15,8 @@ pub struct Timeline {
     pub actors: Vec<String>,
     /// The events in order.
     pub steps: Vec<Step>,
+    /// Where the programs of the actors said they are, in order.
+    pub marks: Vec<Mark>,
     /// What fell, if anything did.
     pub violation: Option<Violation>,
     /// Hash over every event: who, what, where.
@@ -44,9 +46,21 @@ pub struct Step {
     pub switch: bool,
 }
 
+/// An actor's program has come to a place that its author numbered ([`Lab::mark`](crate::lab::Lab::mark)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mark {
+    /// Who; an index into [`Timeline::actors`].
+    pub actor: usize,
+    /// How many events had happened, of all actors.
+    pub after: usize,
+    /// The number.
+    pub place: u32,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Recorder {
     pub(crate) steps: Vec<Step>,
+    pub(crate) marks: Vec<Mark>,
 }
 
 impl Recorder {
@@ -125,6 +139,11 @@ impl Recorder {
             notes: Vec::new(),
             switch,
         });
+    }
+
+    /// `actor`, which runs, is at `place` of its program.
+    pub(crate) fn mark(&mut self, actor: u8, place: u32) {
+        self.marks.push(Mark { actor: actor as usize, after: self.steps.len(), place });
     }
 
     /// A note of `actor`, which runs.

@@ -146,6 +146,15 @@ impl Lab for Sim {
         with(|exec| exec.stamp())
     }
 
+    fn mark(place: u32) {
+        with(|exec| {
+            let actor = exec.current;
+            if let Some(recorder) = &mut exec.recorder {
+                recorder.mark(actor, place);
+            }
+        });
+    }
+
     #[track_caller]
     fn fail(violation: Violation) -> ! {
         fail(violation)

@@ -19,7 +19,8 @@ pub(super) fn step(stamp: u32, actor: usize, op: &str, held: &[&str], notes: &[&
 }
 
 pub(super) fn timeline_of(actors: &[&str], steps: Vec<Step>) -> Timeline {
-    Timeline { actors: actors.iter().map(ToString::to_string).collect(), steps, violation: None, event_hash: 0x1234 }
+    let actors = actors.iter().map(ToString::to_string).collect();
+    Timeline { actors, steps, marks: Vec::new(), violation: None, event_hash: 0x1234 }
 }
 
 pub(super) fn timeline() -> Timeline {

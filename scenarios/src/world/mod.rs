@@ -22,6 +22,7 @@ pub use promise::{Change, Promises};
 pub use second_opinion::{LoomQuestion, Opinion, ask_loom};
 pub use uapi::Uapi;
 
+use crate::gates;
 use crate::invariants;
 use crate::lang::{Design, OpKind, Region, RegionKind, Scenario};
 use interleave::lab::{Gate, Lab};
@@ -195,8 +196,10 @@ impl<L: Lab> World<L> {
         let thread = &self.scenario.threads[index];
         let child = thread.process.as_ref().and_then(|name| self.children.iter().find(|child| child.name == *name));
         let mm = child.map_or_else(|| self.mm.clone(), Child::wait);
-        for op in &thread.ops {
+        for (number, op) in thread.ops.iter().enumerate() {
+            L::mark(gates::begin(number));
             self.perform_in(&mm, op);
+            L::mark(gates::end(number));
         }
         self.finish(&thread.name);
     }
@@ -204,8 +207,11 @@ impl<L: Lab> World<L> {
     /// The body of wave `index`. A wave that faults for good is dead: the rest of it does not run.
     pub fn run_wave(&self, index: usize) {
         let wave = &self.scenario.waves[index];
-        for op in &wave.ops {
-            if !self.perform_on_gpu(op) {
+        for (number, op) in wave.ops.iter().enumerate() {
+            L::mark(gates::begin(number));
+            let lives = self.perform_on_gpu(op);
+            L::mark(gates::end(number));
+            if !lives {
                 break;
             }
         }

@@ -1,0 +1,127 @@
+//! A counterexample as a script for gates: what must come before what, in words that mean the same in a real kernel.
+//!
+//! The driver is the same source in the simulator and in a kernel module, and so a visible operation of it has the same
+//! file and line in both. A [`GateScript`] lists, in the order of one execution, the operations of the driver and where
+//! system calls and work items begin and end; everything that happens inside of the simulated mm or GPU is left out, since
+//! the real ones do it in their own way. Whoever holds each actor at its next operation until all earlier ones of other
+//! actors are done makes the real thing take the same interleaving.
+
+use crate::lang::Scenario;
+use interleave::Timeline;
+use std::fmt;
+
+/// The mark where operation `number` of a thread or wave begins.
+pub(crate) const fn begin(number: usize) -> u32 {
+    2 * number as u32
+}
+
+/// The mark where operation `number` of a thread or wave has ended.
+pub(crate) const fn end(number: usize) -> u32 {
+    2 * number as u32 + 1
+}
+
+/// Where an actor can be held.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Point {
+    /// Before operation `.0` of a thread or wave.
+    Begin(usize),
+    /// After operation `.0` of a thread or wave.
+    End(usize),
+    /// Where the work item begins to run.
+    WorkStart,
+    /// Before a visible operation of the driver.
+    At {
+        /// Source file, from the root of the workspace.
+        file: &'static str,
+        /// Line in it.
+        line: u32,
+        /// What it is: "write range.gpu_mapped".
+        op: String,
+    },
+}
+
+/// Who can be held.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum GateActor {
+    /// Thread `.0` of the scenario.
+    Thread(usize),
+    /// Wave `.0` of the scenario.
+    Wave(usize),
+    /// The worker that runs the work item of this name.
+    Work(String),
+}
+
+/// An actor at a point.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GateStep {
+    /// An index into [`GateScript::actors`].
+    pub actor: usize,
+    /// Where.
+    pub point: Point,
+}
+
+/// What must come before what: each step before the next one of another actor.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GateScript {
+    /// Who takes part, by number.
+    pub actors: Vec<GateActor>,
+    /// In order.
+    pub steps: Vec<GateStep>,
+}
+
+impl GateScript {
+    /// The script of `timeline`, an execution of `scenario`.
+    pub fn new(scenario: &Scenario, timeline: &Timeline) -> Self {
+        let actors = timeline.actors.iter().map(|name| {
+            let thread = scenario.threads.iter().position(|t| t.name == *name).map(GateActor::Thread);
+            let wave = || scenario.waves.iter().position(|w| w.name == *name).map(GateActor::Wave);
+            thread.or_else(wave).unwrap_or_else(|| GateActor::Work(name.clone()))
+        });
+        // (before which event, what): ends come before begins, which come before the event.
+        let mut placed: Vec<(usize, u8, GateStep)> = Vec::new();
+        for mark in &timeline.marks {
+            let (actor, number) = (mark.actor, mark.place as usize / 2);
+            let is_end = mark.place % 2 == 1;
+            let own = |at: &usize| timeline.steps[*at].actor == actor;
+            if is_end {
+                let last = (0..mark.after).rev().find(own);
+                placed.push((last.map_or(0, |at| at + 1), 0, GateStep { actor, point: Point::End(number) }));
+            } else if let Some(first) = (mark.after..timeline.steps.len()).find(own) {
+                placed.push((first, 1, GateStep { actor, point: Point::Begin(number) }));
+            }
+        }
+        for (at, step) in timeline.steps.iter().enumerate() {
+            let point = if step.op.ends_with(" starts") {
+                Point::WorkStart
+            } else if step.file.starts_with("model/") && !step.op.starts_with("unlock") {
+                Point::At { file: step.file, line: step.line, op: step.op.clone() }
+            } else {
+                continue;
+            };
+            placed.push((at, 2, GateStep { actor: step.actor, point }));
+        }
+        placed.sort_by_key(|(at, rank, _)| (*at, *rank));
+        GateScript { actors: actors.collect(), steps: placed.into_iter().map(|(.., step)| step).collect() }
+    }
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Point::Begin(number) => write!(f, "operation {number} begins"),
+            Point::End(number) => write!(f, "operation {number} has ended"),
+            Point::WorkStart => f.write_str("begins to run"),
+            Point::At { file, line, op } => write!(f, "{op} at {file}:{line}"),
+        }
+    }
+}
+
+impl fmt::Display for GateActor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GateActor::Thread(number) => write!(f, "thread {number}"),
+            GateActor::Wave(number) => write!(f, "wave {number}"),
+            GateActor::Work(name) => write!(f, "work {name}"),
+        }
+    }
+}
