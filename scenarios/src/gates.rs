@@ -101,7 +101,22 @@ impl GateScript {
             placed.push((at, 2, GateStep { actor: step.actor, point }));
         }
         placed.sort_by_key(|(at, rank, _)| (*at, *rank));
-        GateScript { actors: actors.collect(), steps: placed.into_iter().map(|(.., step)| step).collect() }
+        let mut steps: Vec<GateStep> = placed.into_iter().map(|(.., step)| step).collect();
+        steps.dedup_by(|step, before| step.actor == before.actor && step.point.is_where(&before.point));
+        GateScript { actors: actors.collect(), steps }
+    }
+}
+
+impl Point {
+    /// Whether it is the same place: one line of the driver can be several operations, of the simulated mm and GPU even
+    /// some that the real ones do not have.
+    fn is_where(&self, other: &Point) -> bool {
+        match (self, other) {
+            (Point::At { file, line, .. }, Point::At { file: other_file, line: other_line, .. }) => {
+                file == other_file && line == other_line
+            }
+            _ => self == other,
+        }
     }
 }
 
