@@ -22,7 +22,7 @@
 #include <linux/spinlock.h>
 #include <linux/uaccess.h>
 #include <linux/wait.h>
-#include "gate.h"
+#include "shim.h"
 #include "svmlab_drm.h"
 
 /* How many of its own next steps an actor looks at for the place it is at. */

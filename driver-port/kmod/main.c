@@ -12,6 +12,9 @@ module_init(svmlab_init);
 static void __exit svmlab_exit(void)
 {
 	svmlab_registry_exit();
+#ifdef SVMLAB_LAB
+	svmlab_gate_exit();
+#endif
 	svmlab_mem_exit();
 	svmlab_log_exit();
 }

@@ -156,7 +156,15 @@ void svmlab_log_switch(bool on);
 void svmlab_log_exit(void);
 
 /* ---- gate.c ---- */
-void svmlab_c_gate(u32 kind, const struct svmlab_place *place);
+/* The running task is at this place of an armed script's words. */
+void svmlab_c_gate(u64 place);
+/* The work item whose begin is this place begins to run on this task, or has ended. */
+void svmlab_c_gate_work(u64 place, bool begins);
+struct svmlab_gate;
+/* The GATE ioctl. */
+int svmlab_gate_ioctl(struct svmlab_gate *gate);
+/* Nobody uses gates any more. */
+void svmlab_gate_exit(void);
 
 /* ---- what Rust is called for ---- */
 
@@ -164,6 +172,8 @@ void svmlab_c_gate(u32 kind, const struct svmlab_place *place);
 bool svmlab_rs_invalidate(u32 client, u64 cookie, u32 event, u64 start, u64 end, bool blockable, u64 owner, u64 seq);
 /* A work item runs. */
 void svmlab_rs_work(u32 client, u32 func);
+/* Whether places are told: one load each as long as they are not. */
+void svmlab_rs_gate_arm(bool on);
 /* Whether notes are made. */
 void svmlab_rs_log_switch(bool on);
 

@@ -63,7 +63,7 @@ struct drm_amdgpu_gem_svm {
 #define DRM_SVMLAB_MAPPED	(DRM_SVMLAB_BASE + 0x07)
 #define DRM_SVMLAB_HARDWARE	(DRM_SVMLAB_BASE + 0x08)
 #define DRM_SVMLAB_LOG		(DRM_SVMLAB_BASE + 0x09)
-#define DRM_SVMLAB_GATE		(DRM_SVMLAB_BASE + 0x0a)	/* reserved */
+#define DRM_SVMLAB_GATE		(DRM_SVMLAB_BASE + 0x0a)
 
 /* Which driver. */
 #define SVMLAB_DESIGN_POC_V1	0
@@ -313,6 +313,45 @@ struct svmlab_log {
 
 #define SVMLAB_MAX_LOG	(1u << 20)
 
+/* svmlab_gate.what */
+#define SVMLAB_GATE_ARM		0	/* steps_ptr, count, timeout_ms: from now on this is the script */
+#define SVMLAB_GATE_ENTER	1	/* the calling thread is actor */
+#define SVMLAB_GATE_POINT	2	/* actor is at place, and is held until it is its turn */
+#define SVMLAB_GATE_LEAVE	3	/* actor does nothing any more */
+#define SVMLAB_GATE_DISARM	4	/* everybody goes on */
+#define SVMLAB_GATE_STATE	5
+
+#define SVMLAB_GATE_ACTORS	16
+#define SVMLAB_GATE_STEPS	65536
+#define SVMLAB_GATE_TIMEOUT_MS	10000
+
+/* An actor at a place: a hash of what names it (a line of the driver, a work item's begin, an operation of a thread). */
+struct svmlab_gate_step {
+	__u64 place;
+	__u32 actor;
+	__u32 pad;
+};
+
+/*
+ * Who must have done what before whom. Of the module, not of the file; ARM replaces the script that was. A wait that lasts
+ * longer than timeout_ms ends, disarms the script, and is told here.
+ */
+struct svmlab_gate {
+	__u32 what;
+	__u32 actor;
+	__u64 place;
+	__u64 steps_ptr;	/* struct svmlab_gate_step[count] */
+	__u32 count;
+	__u32 timeout_ms;
+	/* out, of the script that was armed last */
+	__u32 passed;		/* steps done */
+	__u32 held;		/* of these, how many had to wait */
+	__u32 skipped;		/* steps whose place was not met */
+	__u32 late;		/* 1: a wait had no end of its own ... */
+	__u32 late_step;	/* ... for the turn of this step */
+	__u32 pad;
+};
+
 #define DRM_IOCTL_AMDGPU_GEM_SVM \
 	SVMLAB_IOWR(DRM_AMDGPU_GEM_SVM, struct drm_amdgpu_gem_svm)
 #define DRM_IOCTL_SVMLAB_CREATE \
@@ -335,5 +374,7 @@ struct svmlab_log {
 	SVMLAB_IOWR(DRM_SVMLAB_HARDWARE, struct svmlab_hardware)
 #define DRM_IOCTL_SVMLAB_LOG \
 	SVMLAB_IOWR(DRM_SVMLAB_LOG, struct svmlab_log)
+#define DRM_IOCTL_SVMLAB_GATE \
+	SVMLAB_IOWR(DRM_SVMLAB_GATE, struct svmlab_gate)
 
 #endif

@@ -1,5 +1,6 @@
 //! What the kernel calls: interval notifiers and work items, by way of C.
 
+use crate::gate;
 use crate::kernel::work::FUNCS;
 use crate::log;
 use crate::registry;
@@ -59,8 +60,10 @@ unsafe extern "C" fn svmlab_rs_work(client: u32, func: u32) {
     let Some(&func) = FUNCS.get(func as usize) else {
         return log::warn_at(format_args!("work function {func} is unknown"), Location::caller());
     };
+    gate::work_item(func.name(), true);
     // SAFETY: the work item that runs exists until this returns.
     if unsafe { registry::with(ClientId(client), |c| c.work(func)) }.is_none() {
         log::warn_at(format_args!("{} of instance {client}, which is not there", func.name()), Location::caller());
     }
+    gate::work_item(func.name(), false);
 }

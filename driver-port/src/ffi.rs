@@ -253,6 +253,8 @@ unsafe extern "C" {
 // gate.c
 #[cfg(feature = "lab")]
 unsafe extern "C" {
-    /// The running task is at `place`, about to do an operation of this kind, and a gate is armed.
-    pub fn svmlab_c_gate(kind: u32, place: *const RawPlace);
+    /// The running task is at this place, and a script is armed.
+    pub fn svmlab_c_gate(place: u64);
+    /// The work item whose begin is this place begins to run on this task, or has ended.
+    pub fn svmlab_c_gate_work(place: u64, begins: bool);
 }

@@ -51,44 +51,91 @@ pub enum Kind {
     Retry = 17,
 }
 
+/// The name of a place in a script: FNV-1a over the text that names it.
+const fn hash(mut sum: u64, text: &[u8]) -> u64 {
+    let mut at = 0;
+    while at < text.len() {
+        sum = (sum ^ text[at] as u64).wrapping_mul(0x0000_0100_0000_01b3);
+        at += 1;
+    }
+    sum
+}
+
+const SEED: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// The place that is line `line` of `file`. What comes before `model/` in the file's name does not count.
+pub fn at(file: &str, line: u32) -> u64 {
+    let from = file.rfind("model/").unwrap_or(0);
+    hash(hash(SEED, &file.as_bytes()[from..]), &line.to_le_bytes())
+}
+
+/// The place where the work item of this name begins to run.
+pub const fn work(name: &str) -> u64 {
+    hash(hash(SEED, b"work "), name.as_bytes())
+}
+
+/// The place before operation `number` of a thread.
+pub const fn begin(number: u32) -> u64 {
+    hash(hash(SEED, b"begin "), &number.to_le_bytes())
+}
+
+/// The place after operation `number` of a thread.
+pub const fn end(number: u32) -> u64 {
+    hash(hash(SEED, b"end "), &number.to_le_bytes())
+}
+
 #[cfg(feature = "lab")]
 mod armed {
-    use super::Kind;
     use crate::ffi;
     use core::panic::Location;
-    use core::sync::atomic::{AtomicU32, Ordering};
+    use core::sync::atomic::{AtomicBool, Ordering};
 
-    /// How many scripts are armed; set by C.
-    static ARMED: AtomicU32 = AtomicU32::new(0);
+    /// Whether a script is armed; set by C.
+    static ARMED: AtomicBool = AtomicBool::new(false);
 
     #[inline]
-    pub(super) fn point(kind: Kind, place: &'static Location<'static>) {
-        if ARMED.load(Ordering::Relaxed) != 0 {
-            held(kind, place);
+    pub(super) fn point(place: &'static Location<'static>) {
+        if ARMED.load(Ordering::Relaxed) {
+            held(place);
         }
     }
 
     #[cold]
-    fn held(kind: Kind, place: &'static Location<'static>) {
-        let place = crate::log::raw_place(place);
-        // SAFETY: `place` lives for the call, and its text for ever.
-        unsafe { ffi::svmlab_c_gate(kind as u32, &place) }
+    fn held(place: &'static Location<'static>) {
+        // SAFETY: no pointer is passed; C may sleep where the caller may.
+        unsafe { ffi::svmlab_c_gate(super::at(place.file(), place.line())) }
     }
 
-    /// Arms or disarms all points.
-    pub fn arm(on: bool) {
-        ARMED.store(u32::from(on), Ordering::Relaxed);
+    /// A work item of this name begins to run on this task, or has ended.
+    pub(crate) fn work(name: &str, begins: bool) {
+        if ARMED.load(Ordering::Relaxed) {
+            // SAFETY: no pointer is passed; work items run in process context.
+            unsafe { ffi::svmlab_c_gate_work(super::work(name), begins) }
+        }
+    }
+
+    /// C arms or disarms all points.
+    #[unsafe(no_mangle)]
+    extern "C" fn svmlab_rs_gate_arm(on: bool) {
+        ARMED.store(on, Ordering::Relaxed);
     }
 }
-
-#[cfg(feature = "lab")]
-pub use armed::arm;
 
 /// The running task is about to do `kind` at `place`.
 #[inline(always)]
 pub fn point(kind: Kind, place: &'static Location<'static>) {
+    let _ = kind;
     #[cfg(feature = "lab")]
-    armed::point(kind, place);
+    armed::point(place);
     #[cfg(not(feature = "lab"))]
-    let _ = (kind, place);
+    let _ = place;
+}
+
+/// The work item of this name begins to run on this task, or has ended.
+#[inline(always)]
+pub(crate) fn work_item(name: &str, begins: bool) {
+    #[cfg(feature = "lab")]
+    armed::work(name, begins);
+    #[cfg(not(feature = "lab"))]
+    let _ = (name, begins);
 }

@@ -66,6 +66,13 @@ structs! {
     struct Hardware { what: u32, point: u32, error: u32, value: u32 }
     /// `struct svmlab_log`.
     struct Log { text_ptr: u64, size: u32, flags: u32, lost: u64 }
+    /// `struct svmlab_gate_step`.
+    struct GateStep { place: u64, actor: u32, pad: u32 }
+    /// `struct svmlab_gate`.
+    struct Gate {
+        what: u32, actor: u32, place: u64, steps_ptr: u64, count: u32, timeout_ms: u32, passed: u32, held: u32,
+        skipped: u32, late: u32, late_step: u32, pad: u32,
+    }
 }
 
 macro_rules! consts {
@@ -93,6 +100,7 @@ consts! {
     DRM_IOCTL_SVMLAB_MAPPED: u64 = drm_iowr::<Mapped>(BASE + 0x07);
     DRM_IOCTL_SVMLAB_HARDWARE: u64 = drm_iowr::<Hardware>(BASE + 0x08);
     DRM_IOCTL_SVMLAB_LOG: u64 = drm_iowr::<Log>(BASE + 0x09);
+    DRM_IOCTL_SVMLAB_GATE: u64 = drm_iowr::<Gate>(BASE + 0x0a);
 
     SVMLAB_DESIGN_POC_V1: u32 = 0;
     SVMLAB_DESIGN_HARDENED: u32 = 1;
@@ -176,6 +184,16 @@ consts! {
     SVMLAB_LOG_OFF: u32 = 1 << 1;
     SVMLAB_LOG_DRAIN: u32 = 1 << 2;
     SVMLAB_MAX_LOG: u32 = 1 << 20;
+
+    SVMLAB_GATE_ARM: u32 = 0;
+    SVMLAB_GATE_ENTER: u32 = 1;
+    SVMLAB_GATE_POINT: u32 = 2;
+    SVMLAB_GATE_LEAVE: u32 = 3;
+    SVMLAB_GATE_DISARM: u32 = 4;
+    SVMLAB_GATE_STATE: u32 = 5;
+    SVMLAB_GATE_ACTORS: u32 = 16;
+    SVMLAB_GATE_STEPS: u32 = 65536;
+    SVMLAB_GATE_TIMEOUT_MS: u32 = 10000;
 }
 
 /// `SVMLAB_GC()`.

@@ -48,6 +48,9 @@ fn assertions() -> String {
     layout!(c, Mapped is "svmlab_mapped": start, pages_ptr, count, valid);
     layout!(c, Hardware is "svmlab_hardware": what, point, error, value);
     layout!(c, Log is "svmlab_log": text_ptr, size, flags, lost);
+    layout!(c, GateStep is "svmlab_gate_step": place, actor, pad);
+    layout!(c, Gate is "svmlab_gate": what, actor, place, steps_ptr, count, timeout_ms, passed, held, skipped, late,
+        late_step, pad);
     for (name, value) in uapi::CONSTANTS {
         writeln!(c, "_Static_assert({name} == {value}, \"{name}\");").unwrap();
     }
