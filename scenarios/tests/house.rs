@@ -31,7 +31,7 @@ fn dependencies() -> BTreeMap<String, Vec<String>> {
     found
 }
 
-const ROOMS: [&str; 6] = ["model", "interleave", "sim-mm", "sim-gpu", "scenarios", "driver-port"];
+const ROOMS: [&str; 7] = ["model", "interleave", "sim-mm", "sim-gpu", "scenarios", "driver-port", "guest"];
 
 #[test]
 fn dependencies_point_one_way() {
@@ -43,6 +43,7 @@ fn dependencies_point_one_way() {
         ("sim-gpu", &["model", "interleave", "sim-mm"]),
         ("scenarios", &["model", "interleave", "sim-mm", "sim-gpu"]),
         ("driver-port", &["model"]),
+        ("guest", &["model", "interleave", "sim-mm", "sim-gpu", "scenarios"]),
     ]);
     assert_eq!(deps.keys().map(String::as_str).collect::<Vec<_>>(), {
         let mut rooms = ROOMS.to_vec();
