@@ -30,7 +30,7 @@ build_module() {
 	local name=$1 log=$OUT/$1.log cc=()
 	[ "$(config_value CC_VERSION_TEXT)" = "\"$(gcc --version | head -n 1)\"" ] || cc=("CC=$OUT/cc")
 	mkdir -p "$OUT/$name"
-	if ! make -C "$KERNEL" "M=$PORT/$name" "MO=$OUT/$name" "${cc[@]}" LD=ld modules >"$log" 2>&1; then
+	if ! make -C "$KERNEL" "M=$PORT/$name" "MO=$OUT/$name" "${cc[@]}" LD=ld SVMLAB_LAB=y modules >"$log" 2>&1; then
 		cat "$log"
 		die "$name does not build against Linux $RELEASE"
 	fi

@@ -9,7 +9,7 @@ build_rust_object() {
 	# profile: the kernel's optimisation level and panic; LTO needs bitcode that `core` is built without
 	(cd "$REPO" && CARGO_ENCODED_RUSTFLAGS=${flags%?} CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_DEBUG=none \
 		CARGO_PROFILE_RELEASE_PANIC=abort CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1 \
-		cargo rustc --quiet --release -p driver-port --lib --features kernel --crate-type staticlib \
+		cargo rustc --quiet --release -p driver-port --lib --features kernel,lab --crate-type staticlib \
 		--target kernel --target-dir "$OUT/cargo" -- "--emit=link=$archive")
 	# keep what the shim can reach, by name; make everything else local
 	roots=$(nm --defined-only -g "$archive" 2>/dev/null | awk '$2 == "T" && $3 ~ /^svmlab_rs_/ {print $3}' | sort -u)
