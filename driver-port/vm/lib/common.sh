@@ -15,6 +15,12 @@ die() {
 	exit 2
 }
 
+# The same, of something that this machine does not have and cannot get now: a package archive, a program. Exit status 3.
+unavailable() {
+	printf '%s: %s\n' "$(basename "$0")" "$*" >&2
+	exit 3
+}
+
 say() { printf '%s\n' "$*"; }
 
 # need COMMAND PACKAGE WHAT-FOR
