@@ -7,7 +7,7 @@ use super::range::{Handle, SvmRange};
 use super::{Design, Svm};
 use crate::attr::{Flags, Segment};
 use crate::gpusvm::{DriverLocked, NotifierHandle, RangeFlags, TreeAccess};
-use crate::platform::{Atomic, Kernel, Plain, Platform, PteFlags, Shared, SpinLock};
+use crate::platform::{Atomic, DelayedWork, Kernel, Plain, Platform, PteFlags, Shared, SpinLock, Work};
 use crate::units::{Bytes, Pages};
 
 /// An instance at rest.
@@ -39,6 +39,22 @@ impl<P: Platform> Svm<P> {
     /// The instance as it stands. At rest only.
     pub fn inspect(&self) -> Inspect<'_, P> {
         Inspect { svm: self }
+    }
+
+    /// The instance while it works: `f` looks under SL and NL, which keep workers, ioctls and the notifier away. `f` must
+    /// neither allocate nor ask for what takes AL. Sleeps.
+    pub fn look<R>(&self, f: impl FnOnce(&Inspect<'_, P>) -> R) -> R {
+        let _svm = self.lock_svm();
+        let _notifier = self.gpusvm.notifier_lock();
+        f(&self.inspect())
+    }
+
+    /// Lets the work items that are queued run, delayed ones at once, and waits for them: how a laboratory brings an
+    /// instance to rest. Nothing held; sleeps.
+    pub fn flush_work(&self) {
+        self.gc_work.flush();
+        self.restore_work.flush();
+        self.gc_work.flush();
     }
 }
 
