@@ -5,12 +5,13 @@
 
 static int __init svmlab_init(void)
 {
-	return 0;
+	return svmlab_device_init();
 }
 module_init(svmlab_init);
 
 static void __exit svmlab_exit(void)
 {
+	svmlab_device_exit();
 	svmlab_registry_exit();
 #ifdef SVMLAB_LAB
 	svmlab_gate_exit();

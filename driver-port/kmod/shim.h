@@ -15,6 +15,8 @@ struct mutex;
 struct rw_semaphore;
 struct spinlock;
 struct lock_class_key;
+struct device;
+struct mmu_notifier;
 
 /* A place in the Rust source. */
 struct svmlab_place {
@@ -166,6 +168,30 @@ int svmlab_gate_ioctl(struct svmlab_gate *gate);
 /* Nobody uses gates any more. */
 void svmlab_gate_exit(void);
 
+/* ---- swgpu.c ---- */
+struct svmlab_word;
+
+enum svmlab_bus_op { SVMLAB_BUS_LOAD, SVMLAB_BUS_STORE, SVMLAB_BUS_ADD };
+
+u64 svmlab_c_dma_map(struct device *dev, u64 pfn, u32 order, bool to_device);
+void svmlab_c_dma_unmap(struct device *dev, u64 addr, u32 order, bool to_device);
+u64 svmlab_c_bus_pfn(struct device *dev, u64 addr);
+bool svmlab_c_bus_access(struct device *dev, u64 addr, u32 op, u64 *value);
+struct svmlab_word *svmlab_c_word_new(u64 value);
+void svmlab_c_word_free(struct svmlab_word *word);
+u64 svmlab_c_word_load(struct svmlab_word *word);
+void svmlab_c_word_store(struct svmlab_word *word, u64 value);
+int svmlab_c_word_wait(struct svmlab_word *word, u64 value, u64 until_ms, bool killable);
+struct mmu_notifier *svmlab_c_process_get(struct mm_struct *mm);
+void svmlab_c_process_put(struct mmu_notifier *notifier);
+int svmlab_c_mm_snapshot(struct mm_struct *mm, u64 start, u64 npages, u64 *pfns);
+bool svmlab_c_copy_from_user(void *to, u64 from, size_t size);
+bool svmlab_c_copy_to_user(u64 to, const void *from, size_t size);
+
+/* ---- device.c ---- */
+int svmlab_device_init(void);
+void svmlab_device_exit(void);
+
 /* ---- what Rust is called for ---- */
 
 /* The invalidate op of the subscription (client, cookie); false: it would sleep and must not. */
@@ -176,5 +202,39 @@ void svmlab_rs_work(u32 client, u32 func);
 void svmlab_rs_gate_arm(bool on);
 /* Whether notes are made. */
 void svmlab_rs_log_switch(bool on);
+/* The module is loaded, with this device on the bus; a negative errno. */
+int svmlab_rs_init(struct device *dev);
+/* It goes: no file is open, and no process_release runs or will. */
+void svmlab_rs_exit(void);
+/* The address space of this number is about to be taken apart. */
+void svmlab_rs_process_release(u64 mm);
+
+/* The VM of an open file, in Rust. */
+struct svmlab_vm;
+struct svmlab_create;
+struct drm_amdgpu_gem_svm;
+struct svmlab_close;
+struct svmlab_accesses;
+struct svmlab_access;
+struct svmlab_settle;
+struct svmlab_state;
+struct svmlab_mapped;
+struct svmlab_page;
+struct svmlab_hardware;
+
+/* The ioctls: 0 or a negative errno. Arrays are kernel memory of as many elements as the arguments say. */
+int svmlab_rs_vm_create(const struct svmlab_create *args, struct mm_struct *mm, struct svmlab_vm **vm);
+/* Takes down what is left, when nobody uses it any more. */
+void svmlab_rs_vm_free(struct svmlab_vm *vm);
+int svmlab_rs_gem_svm(struct svmlab_vm *vm, const struct drm_amdgpu_gem_svm *args, struct mm_struct *mm);
+int svmlab_rs_close(struct svmlab_vm *vm, const struct svmlab_close *args);
+int svmlab_rs_access(struct svmlab_vm *vm, struct svmlab_accesses *args, struct svmlab_access *accesses);
+int svmlab_rs_settle(struct svmlab_vm *vm, struct svmlab_settle *args);
+int svmlab_rs_state(struct svmlab_vm *vm, struct svmlab_state *state);
+/* room: struct svmlab_range or svmlab_node [*count]; afterwards *count is how many there are. */
+int svmlab_rs_ranges(struct svmlab_vm *vm, void *room, u32 *count);
+int svmlab_rs_nodes(struct svmlab_vm *vm, void *room, u32 *count);
+int svmlab_rs_mapped(struct svmlab_vm *vm, struct svmlab_mapped *args, struct svmlab_page *pages);
+int svmlab_rs_hardware(struct svmlab_vm *vm, const struct svmlab_hardware *args);
 
 #endif

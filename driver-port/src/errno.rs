@@ -3,18 +3,23 @@
 use core::ffi::c_int;
 use model::Errno;
 
-/// The errno that C spells `-(errno)`. One the model has no name for is told as `EIO`, and the log says which it was.
-pub fn from_raw(negative: c_int) -> Errno {
+/// The errno of this number; None: the model has no name for it.
+pub fn known(number: u32) -> Option<Errno> {
     use Errno::*;
     const ALL: [Errno; 19] = [
         EPERM, ENOENT, ESRCH, EINTR, EIO, EAGAIN, ENOMEM, EACCES, EFAULT, EBUSY, EEXIST, ENODEV, EINVAL, ENOSPC,
         EDEADLK, ETIME, EOVERFLOW, EOPNOTSUPP, EADDRINUSE,
     ];
-    match ALL.into_iter().find(|errno| *errno as c_int == -negative) {
+    ALL.into_iter().find(|errno| *errno as u32 == number)
+}
+
+/// The errno that C spells `-(errno)`. One the model has no name for is told as `EIO`, and the log says which it was.
+pub fn from_raw(negative: c_int) -> Errno {
+    match known(negative.unsigned_abs()) {
         Some(errno) => errno,
         None => {
             crate::log::note(format_args!("errno {negative} is told as EIO"));
-            EIO
+            Errno::EIO
         }
     }
 }

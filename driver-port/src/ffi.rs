@@ -37,6 +37,12 @@ opaque! {
     RawMm;
     /// A `struct mmu_interval_notifier` with its instance and cookie.
     RawSub;
+    /// `struct device`.
+    RawDevice;
+    /// An `atomic64_t` and its wait queue.
+    RawWord;
+    /// A `struct mmu_notifier`.
+    RawProcess;
 }
 
 /// What `svmlab_c_find_vma` tells of a VMA.
@@ -228,6 +234,46 @@ unsafe extern "C" {
         owner: u64,
         pfns: *mut u64,
     ) -> c_int;
+}
+
+/// `SVMLAB_BUS_LOAD`.
+pub const BUS_LOAD: u32 = 0;
+/// `SVMLAB_BUS_STORE`.
+pub const BUS_STORE: u32 = 1;
+/// `SVMLAB_BUS_ADD`: atomic.
+pub const BUS_ADD: u32 = 2;
+
+// swgpu.c
+unsafe extern "C" {
+    /// `dma_map_page` of `1 << order` pages; all ones: it cannot be. Does not sleep.
+    pub fn svmlab_c_dma_map(dev: *mut RawDevice, pfn: u64, order: u32, to_device: bool) -> u64;
+    /// `dma_unmap_page`.
+    pub fn svmlab_c_dma_unmap(dev: *mut RawDevice, addr: u64, order: u32, to_device: bool);
+    /// The page frame behind a bus address; all ones: it is none of memory.
+    pub fn svmlab_c_bus_pfn(dev: *mut RawDevice, addr: u64) -> u64;
+    /// Reads or writes the aligned word at a bus address; false: no memory answers. Does not sleep.
+    pub fn svmlab_c_bus_access(dev: *mut RawDevice, addr: u64, op: u32, value: *mut u64) -> bool;
+    /// A word with this value; NULL without memory.
+    pub fn svmlab_c_word_new(value: u64) -> *mut RawWord;
+    /// Frees one that nobody waits for.
+    pub fn svmlab_c_word_free(word: *mut RawWord);
+    /// Acquires.
+    pub fn svmlab_c_word_load(word: *mut RawWord) -> u64;
+    /// Fully ordered, and wakes everybody. Any context.
+    pub fn svmlab_c_word_store(word: *mut RawWord, value: u64);
+    /// Sleeps while the word has this value, up to a time of `svmlab_c_now_ms`: 0, `-ETIME`, or `-EINTR` when killed.
+    pub fn svmlab_c_word_wait(word: *mut RawWord, value: u64, until_ms: u64, killable: bool) -> c_int;
+    /// `mmu_notifier_get` of the running task's mm, whose end is told to `svmlab_rs_process_release`; a negative errno as a
+    /// pointer. Takes mmap_lock for write.
+    pub fn svmlab_c_process_get(mm: *mut RawMm) -> *mut RawProcess;
+    /// `mmu_notifier_put`.
+    pub fn svmlab_c_process_put(process: *mut RawProcess);
+    /// `hmm_range_fault` of `npages` pages that faults nothing in. The caller holds a user reference and not mmap_lock.
+    pub fn svmlab_c_mm_snapshot(mm: *mut RawMm, start: u64, npages: u64, pfns: *mut u64) -> c_int;
+    /// `copy_from_user`; false: EFAULT. Sleeps; mmap_lock is not held.
+    pub fn svmlab_c_copy_from_user(to: *mut c_void, from: u64, size: usize) -> bool;
+    /// `copy_to_user`; false: EFAULT. Sleeps; mmap_lock is not held.
+    pub fn svmlab_c_copy_to_user(to: u64, from: *const c_void, size: usize) -> bool;
 }
 
 // registry.c

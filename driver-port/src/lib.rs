@@ -11,6 +11,8 @@
 //! | [`mm`] | `mm_struct`, mmap_lock, VMAs, interval notifiers, hmm, `migrate_vma` | `mm.c`, `migrate.c` |
 //! | [`registry`] | which instance a callback or a work item belongs to | `registry.c` |
 //! | [`log`] | the event log, warnings, panics | `log.c` |
+//! | [`gpu`], [`board`] | the software GPU, and what it stands on | `swgpu.c` |
+//! | [`mod@file`] | an open file: a VM on a GPU, and what its ioctls do | `device.c` |
 //! | [`uapi`] | the ioctls of the device | `svmlab_drm.h` |
 //! | [`gate`] | where an actor can be held (feature `lab`) | `gate.c` |
 //!
@@ -21,20 +23,23 @@
 #![allow(unsafe_code)] // this is where the model's safe traits meet C
 #![deny(clippy::undocumented_unsafe_blocks, unsafe_op_in_unsafe_fn)]
 
+pub mod board;
 mod callback;
+mod entry;
 pub mod errno;
 pub mod ffi;
+pub mod file;
 pub mod gate;
+pub mod gpu;
 pub mod kernel;
 pub mod log;
 pub mod mm;
 #[cfg(feature = "kernel")]
 mod panic;
+mod platform;
 pub mod registry;
 pub mod uapi;
 
 pub use kernel::LinuxKernel;
 pub use mm::LinuxMm;
-
-/// The [`Platform`](model::platform::Platform) that a kernel is, on the framework `F`.
-pub struct Linux<F>(core::marker::PhantomData<fn() -> F>);
+pub use platform::{Linux, LinuxGpu, OwnPort};

@@ -2,6 +2,7 @@
 
 mod array;
 mod atomic;
+mod boxed;
 mod cache;
 mod completion;
 mod mutex;
@@ -13,6 +14,7 @@ pub(crate) mod work;
 
 pub use array::Array;
 pub use atomic::Atomic;
+pub use boxed::Boxed;
 pub use cache::Cache;
 pub use completion::Completion;
 pub use mutex::{Mutex, MutexGuard};
