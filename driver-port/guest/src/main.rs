@@ -4,6 +4,8 @@
 //! command line, says on the second serial port what came of each check, and reboots, which ends the machine. What the
 //! suites are stands in [`suites`]; how one is written in [`suite`].
 
+mod device;
+mod gpu;
 mod init;
 mod lab;
 mod report;
