@@ -469,20 +469,10 @@ fn run_exactly(
     may_stop: bool,
 ) -> Result<Timeline, DoesNotFit> {
     let (wanted, values) = (schedule.choices.clone(), schedule.values.clone());
-    prepare(config, Chooser::Exactly { wanted, values, chosen: 0 });
-    with(|exec| exec.recorder = Some(Recorder::default()));
-    let ended = run_once(program);
-    let (timeline, depth, chosen) = with(|exec| {
-        let recorder = exec.recorder.take().unwrap_or_default();
-        let timeline = Timeline {
-            actors: exec.names().to_vec(),
-            steps: recorder.steps,
-            marks: recorder.marks,
-            violation: None,
-            event_hash: exec.event_hash(),
-        };
+    let (ended, timeline) = write_down(program, config, Chooser::Exactly { wanted, values, chosen: 0 });
+    let (depth, chosen) = with(|exec| {
         let chose = exec.frames[..exec.depth].iter().filter(|frame| frame.op.kind == Kind::Choose).count();
-        (timeline, exec.depth, chose)
+        (exec.depth, chose)
     });
     match ended {
         Ended::Well | Ended::Badly(_) if chosen != schedule.values.len() => Err(DoesNotFit { event: depth }),
@@ -492,6 +482,33 @@ fn run_exactly(
         Ended::Badly(violation) => Ok(Timeline { violation: Some(violation), ..timeline }),
         Ended::Well => Ok(timeline),
     }
+}
+
+/// One execution with everything written down, and none of it a search: an actor goes on as long as it can, then the first
+/// that can. With [`Sim::rest`](crate::Sim::rest) a program says where all others are to come to their end.
+pub fn run_in_turn(program: &dyn Program, config: &Config) -> Timeline {
+    match write_down(program, config, Chooser::First) {
+        (Ended::Badly(violation), timeline) => Timeline { violation: Some(violation), ..timeline },
+        (Ended::Well | Ended::Cut, timeline) => timeline,
+    }
+}
+
+/// One execution, and its timeline but for how it ended.
+fn write_down(program: &dyn Program, config: &Config, chooser: Chooser) -> (Ended, Timeline) {
+    prepare(config, chooser);
+    with(|exec| exec.recorder = Some(Recorder::default()));
+    let ended = run_once(program);
+    let timeline = with(|exec| {
+        let recorder = exec.recorder.take().unwrap_or_default();
+        Timeline {
+            actors: exec.names().to_vec(),
+            steps: recorder.steps,
+            marks: recorder.marks,
+            violation: None,
+            event_hash: exec.event_hash(),
+        }
+    });
+    (ended, timeline)
 }
 
 /// Runs `wanted` as far as it fits, then without preemption. The failure, if it fails.

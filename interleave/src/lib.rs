@@ -88,7 +88,7 @@ pub use engine::record::{Mark, Step, Timeline};
 pub use engine::strategy::{Bound, Cached};
 pub use explore::{
     Config, DoesNotFit, End, Execution, Failure, Launch, Limits, Outcome, Program, Progress, Schedule, Stats, Strategy,
-    explore, replay, replay_until,
+    explore, replay, replay_until, run_in_turn,
 };
 pub use on_loom::Loom;
 pub use shrink::{Shrunk, run_alike, shrink, shrink_until};

@@ -103,8 +103,19 @@ impl Exec {
             self.enabled.late = self.enabled.late & !bit | late;
         }
         match self.enabled.now {
-            0 => (self.enabled.late, true),
+            0 => (self.last_resort(), true),
             now => (now, false),
+        }
+    }
+
+    /// Those that can run as a last resort; who waits for rest goes when there are no others.
+    #[cold]
+    fn last_resort(&self) -> Actors {
+        let late = self.enabled.late;
+        let others = (0..self.actors).filter(|actor| self.pending[*actor].kind != Kind::Rest);
+        match late & others.fold(0, |set, actor| set | 1 << actor) {
+            0 => late,
+            busy => busy,
         }
     }
 
@@ -114,7 +125,7 @@ impl Exec {
         match op.kind {
             Kind::Done => Can::No,
             Kind::Begin | Kind::Choose | Kind::Queue | Kind::Unqueue | Kind::Instance => Can::Go,
-            Kind::Retry => Can::GoLate,
+            Kind::Retry | Kind::Rest => Can::GoLate,
             Kind::Flush | Kind::CancelEnd => may(self.items[op.span.last as usize].is_done(op.arg())),
             Kind::GraceEnd => may(self.grace.is_over(op.arg())),
             Kind::WorkStart => self.can_start(op.arg() as usize),

@@ -4,7 +4,7 @@
 //! resort ("late"): when nothing else can run. That keeps a search finite and the scheduler fair, and a program in which
 //! nothing but late steps happens any more makes no progress.
 
-use super::clock::Actors;
+use super::clock::{Actors, MAX_ACTORS};
 use super::exec::{Exec, Mode, Next};
 use super::object::NOBODY;
 use super::op::Kind;
@@ -32,6 +32,11 @@ impl Exec {
             }
         }
         if !late {
+            return;
+        }
+        if self.pending[actor as usize].kind == Kind::Rest {
+            // Everything before has come to its end.
+            (self.late_steps, self.last_late, self.late_in_a_row) = (0, NOBODY, [0; MAX_ACTORS]);
             return;
         }
         if self.pending[actor as usize].kind == Kind::Retry {

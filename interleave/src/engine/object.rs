@@ -77,7 +77,7 @@ const fn before(kind: Kind) -> u8 {
         Kind::Flush | Kind::Read | Kind::Write | Kind::Invalidate => 0,
         // Who has tried is found on the way back; sections that were waited for are the domain's business.
         Kind::Unlock | Kind::UnlockRead | Kind::GraceEnd => 0,
-        Kind::Done | Kind::Begin | Kind::Retry | Kind::Choose => 0,
+        Kind::Done | Kind::Begin | Kind::Retry | Kind::Choose | Kind::Rest => 0,
     }
 }
 

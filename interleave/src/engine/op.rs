@@ -81,6 +81,8 @@ pub(crate) enum Kind {
     GraceBegin,
     /// Sleep until those have ended. Once they have, they stay so; therefore it is independent of everything.
     GraceEnd,
+    /// Wait until nothing else can run, not even as a last resort.
+    Rest,
 }
 
 impl Kind {
@@ -120,6 +122,7 @@ impl Kind {
                 | Kind::GraceEnd
                 | Kind::Flush
                 | Kind::CancelEnd
+                | Kind::Rest
         )
     }
 }
@@ -208,8 +211,8 @@ const fn entry(a: Kind, b: Kind) -> Depends {
     use Depends::{No, WhereTheyMeet, Yes};
     match (a, b) {
         // Nobody else's business.
-        (Kind::Done | Kind::Begin | Kind::Retry | Kind::Choose, _) => No,
-        (_, Kind::Done | Kind::Begin | Kind::Retry | Kind::Choose) => No,
+        (Kind::Done | Kind::Begin | Kind::Retry | Kind::Choose | Kind::Rest, _) => No,
+        (_, Kind::Done | Kind::Begin | Kind::Retry | Kind::Choose | Kind::Rest) => No,
         _ if a.is_read() && b.is_read() => No,
         (Kind::Flush | Kind::GraceEnd, _) | (_, Kind::Flush | Kind::GraceEnd) => No,
         (Kind::CancelEnd, Kind::Queue) | (Kind::Queue, Kind::CancelEnd) => Yes,
@@ -240,12 +243,12 @@ const fn entry(a: Kind, b: Kind) -> Depends {
 }
 
 /// All kinds, in declaration order.
-pub(super) const KINDS: [Kind; 31] = {
+pub(super) const KINDS: [Kind; 32] = {
     use Kind::*;
     [
         Done, Begin, Lock, SpinLock, ReadLock, WriteQueue, WriteLock, Load, Store, WaitWhile, WaitUntil, Read, Write,
         Invalidate, Queue, Unqueue, Instance, Flush, CancelEnd, WorkStart, Retry, Choose, TryLock, TryRead, Unlock,
-        UnlockRead, Take, SpinUntil, RcuRead, GraceBegin, GraceEnd,
+        UnlockRead, Take, SpinUntil, RcuRead, GraceBegin, GraceEnd, Rest,
     ]
 };
 

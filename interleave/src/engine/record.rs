@@ -106,6 +106,7 @@ impl Recorder {
             Kind::CancelEnd => format!("{} is cancelled", item(op.span.last)),
             Kind::WorkStart => format!("{} starts", item(op.arg())),
             Kind::Retry => String::from("retry, when nobody else can run"),
+            Kind::Rest => String::from("everything is at rest"),
             Kind::TryLock | Kind::TryRead => {
                 let (what, shared) = (if value == 1 { "succeeds" } else { "fails" }, op.kind == Kind::TryRead);
                 format!("trylock {object}{} {what}", if shared { " for read" } else { "" })

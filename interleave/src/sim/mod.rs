@@ -120,6 +120,18 @@ impl Kernel for Sim {
     }
 }
 
+impl Sim {
+    /// Waits until nothing else can run, work items with their timers and retry loops included. In sequential context: runs
+    /// what is pending. For programs that are run in turn ([`run_in_turn`](crate::run_in_turn)); a search has no use for it.
+    #[track_caller]
+    pub fn rest() {
+        match with(|exec| exec.mode) {
+            Mode::Sequential => Sim::run_pending(),
+            _ => visible(Op::new(Kind::Rest, NO_OBJECT), Location::caller()),
+        }
+    }
+}
+
 /// `might_alloc(GFP_KERNEL)`: it sleeps, and may reclaim.
 fn might_alloc(what: &str, place: &'static Location<'static>) {
     let why = with(|exec| {

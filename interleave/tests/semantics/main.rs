@@ -3,6 +3,7 @@
 mod choices;
 mod primitives;
 mod races;
+mod rest;
 mod searching;
 mod sleeping;
 mod timers;
