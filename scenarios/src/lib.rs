@@ -2,6 +2,7 @@
 
 pub mod agreement;
 pub mod cli;
+pub mod conform;
 pub mod costs;
 pub mod gates;
 pub mod invariants;

@@ -8,6 +8,7 @@ mod driver;
 mod platform;
 mod program;
 mod promise;
+mod record;
 mod second_opinion;
 mod thread;
 mod uapi;
@@ -19,6 +20,7 @@ pub use driver::View;
 pub use platform::Simulated;
 pub use program::ScenarioProgram;
 pub use promise::{Change, Promises};
+pub use record::{GpuRefusal, Part, Record, errno_name};
 pub use second_opinion::{LoomQuestion, Opinion, ask_loom};
 pub use uapi::Uapi;
 
@@ -54,11 +56,23 @@ pub struct World<L: Lab> {
     children: Vec<Child<L>>,
     /// For each actor that somebody waits for: 1 when it has finished.
     finished: Vec<(String, L::Gate)>,
+    /// What operations come to, when that is to be kept and not judged.
+    record: Option<Rc<Record>>,
 }
 
 impl<L: Lab> World<L> {
     /// Builds the machine, maps the regions and opens the driver on each GPU.
     pub fn build(scenario: Rc<Scenario>, design: Design) -> Rc<Self> {
+        Self::build_with(scenario, design, None)
+    }
+
+    /// The same, and what operations come to is kept ([`World::record`]), whatever the scenario expects. Invariants that
+    /// need to see the whole world are not looked at.
+    pub fn build_to_record(scenario: Rc<Scenario>, design: Design) -> Rc<Self> {
+        Self::build_with(scenario, design, Some(Rc::default()))
+    }
+
+    fn build_with(scenario: Rc<Scenario>, design: Design, record: Option<Rc<Record>>) -> Rc<Self> {
         let memory = Memory::new();
         if design == Design::Kfd {
             // It takes DMA mappings back when it maps again, or never (spec kfd-svm 6).
@@ -110,6 +124,7 @@ impl<L: Lab> World<L> {
             mm,
             kfd,
             gpus,
+            record,
         });
         world.wire(design);
         world
@@ -129,7 +144,7 @@ impl<L: Lab> World<L> {
         }));
         let weak = Rc::downgrade(self);
         self.kfd.on_resumed(move |gpu| {
-            if let Some(world) = weak.upgrade() {
+            if let Some(world) = weak.upgrade().filter(|world| world.record.is_none()) {
                 invariants::i7::at_resume(&world, gpu);
             }
         });
@@ -191,11 +206,16 @@ impl<L: Lab> World<L> {
         }
     }
 
+    /// The address space that thread `index` acts on; of a process that is forked later, once it has been.
+    pub(crate) fn space_of_thread(&self, index: usize) -> AddressSpace<L> {
+        let process = self.scenario.threads[index].process.as_ref();
+        let child = process.and_then(|name| self.children.iter().find(|child| child.name == *name));
+        child.map_or_else(|| self.mm.clone(), Child::wait)
+    }
+
     /// The body of thread `index`.
     pub fn run_thread(&self, index: usize) {
-        let thread = &self.scenario.threads[index];
-        let child = thread.process.as_ref().and_then(|name| self.children.iter().find(|child| child.name == *name));
-        let mm = child.map_or_else(|| self.mm.clone(), Child::wait);
+        let (thread, mm) = (&self.scenario.threads[index], self.space_of_thread(index));
         for (number, op) in thread.ops.iter().enumerate() {
             L::mark(gates::begin(number));
             self.perform_in(&mm, op);
@@ -230,7 +250,7 @@ impl<L: Lab> World<L> {
     fn invalidate(&self, entry: NotifierEntry, event: &MmuEvent, seq: u64) -> bool {
         let device = &self.gpus[entry.client.0 as usize];
         let done = device.driver().invalidate(entry.cookie, event, seq);
-        if done {
+        if done && self.record.is_none() {
             let window = self.mm.notifiers().into_iter().find(|view| view.entry == entry);
             let bytes = window.map_or(event.bytes, |view| event.bytes.clip(&view.bytes));
             for (index, hit) in self.gpus.iter().enumerate() {
@@ -245,6 +265,11 @@ impl<L: Lab> World<L> {
     /// The device called `gpu`; the parser has made sure that there is one.
     pub fn device(&self, gpu: &str) -> &Device<L> {
         self.gpus.iter().find(|d| d.name == gpu).expect("the parser resolves GPU names")
+    }
+
+    /// What operations came to, in a world that keeps it.
+    pub fn record(&self) -> Option<&Rc<Record>> {
+        self.record.as_ref()
     }
 
     /// Whether the process has ended.

@@ -1,6 +1,7 @@
 //! What GPU waves do, and whose fault it is when they fault.
 
-use super::World;
+use super::record::Part;
+use super::{Device, World};
 use crate::invariants;
 use crate::lang::{Area, Op, OpKind, Seen};
 use interleave::lab::Lab;
@@ -12,7 +13,7 @@ type Came = Option<Seen>;
 
 impl<L: Lab> World<L> {
     /// One operation of a wave, or of a kernel that a thread waits for. False when the wave died of a fault.
-    pub(super) fn perform_on_gpu(&self, op: &Op) -> bool {
+    pub(crate) fn perform_on_gpu(&self, op: &Op) -> bool {
         let (gpu, area) = match &op.kind {
             OpKind::Read { gpu, area, .. }
             | OpKind::Write { gpu, area, .. }
@@ -44,7 +45,9 @@ impl<L: Lab> World<L> {
             };
             // The process is gone, and its queues with it.
             let Some((seen, expect)) = came else { return false };
-            self.seen(op, page, expect, seen);
+            if self.record.is_none() {
+                self.seen(op, page, expect, seen);
+            }
             if seen == Seen::Fault {
                 return false;
             }
@@ -55,6 +58,9 @@ impl<L: Lab> World<L> {
     /// One access to the word at `addr`.
     fn access(&self, gpu: &str, addr: u64, access: Access) -> Came {
         let device = self.device(gpu);
+        if self.record.is_some() {
+            return self.access_for_the_record(device, addr, access);
+        }
         match device.vm.access(addr, access) {
             Ok(value) if access == Access::Read => Some(Seen::Value(value)),
             Ok(_) => Some(Seen::Done),
@@ -64,6 +70,18 @@ impl<L: Lab> World<L> {
                 Some(Seen::Fault)
             }
         }
+    }
+
+    /// The same, kept and not judged. None ends the wave.
+    fn access_for_the_record(&self, device: &Device<L>, addr: u64, access: Access) -> Came {
+        let stopped = !device.vm.running() && !self.exited();
+        let part = match stopped {
+            true => Part::QueuesStopped,
+            false => device.vm.access(addr, access).map_or_else(|fault| Part::refused(fault.kind), Part::Word),
+        };
+        let seen = if let Part::Word(value) = part { Some(value) } else { None };
+        self.keeps(|| part);
+        seen.map(|value| if access == Access::Read { Seen::Value(value) } else { Seen::Done })
     }
 }
 
