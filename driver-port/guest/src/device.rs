@@ -2,7 +2,6 @@
 //! `kmod/svmlab_drm.h`.
 
 #![allow(unsafe_code)] // ioctls
-#![allow(dead_code)] // what one suite does not need another does
 
 /// The structures and numbers of the ioctls, as the module has them.
 #[allow(unreachable_pub, dead_code)]
@@ -16,13 +15,8 @@ use uapi::{Access, Accesses, Create, GemSvm, Hardware, Node, Page, Range, State,
 
 /// `AMDGPU_SVM_ATTR_ACCESS` and its neighbours, as the first posting and `hardened` number them.
 pub(crate) mod attr {
-    pub(crate) const PREFERRED_LOC: u32 = 0;
-    pub(crate) const PREFETCH_LOC: u32 = 1;
     pub(crate) const ACCESS: u32 = 2;
-    pub(crate) const ACCESS_IN_PLACE: u32 = 3;
-    pub(crate) const NO_ACCESS: u32 = 4;
     pub(crate) const SET_FLAGS: u32 = 5;
-    pub(crate) const CLR_FLAGS: u32 = 6;
     pub(crate) const GRANULARITY: u32 = 7;
     /// A flag.
     pub(crate) const GPU_RO: u32 = 0x08;
