@@ -3,7 +3,7 @@
 use crate::coverage::{Counter, Coverage};
 use crate::engine::clock::Actors;
 use crate::engine::coroutine::{Actor, Resumed};
-use crate::engine::exec::{Exec, Fallen, Mode, Next, with};
+use crate::engine::exec::{Exec, Fallen, Mode, Next, Planted, with};
 use crate::engine::frame::Frame;
 use crate::engine::op::{Kind, Op};
 use crate::engine::part::Part;
@@ -296,7 +296,10 @@ pub(crate) fn prepare(config: &Config, chooser: Chooser) {
         exec.chooser = chooser;
         exec.bounded = Bounded::default();
         exec.recorder = None;
-        exec.planted = config.planted.iter().fold(0, |set, plant| set | 1 << *plant as u32);
+        exec.planted = Planted::default();
+        for plant in &config.planted {
+            exec.planted[plant.number() / 64] |= 1 << (plant.number() % 64);
+        }
         exec.free_timers = config.free_timers;
         exec.free_retries = config.free_retries;
         exec.failures = config.failures;

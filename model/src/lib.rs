@@ -11,6 +11,7 @@
 //! | [`pagemap`] | `drivers/gpu/drm/drm_pagemap.c`: a GPU's memory as memory of processes, migration to it and back |
 //! | [`amdgpu`] | `amdgpu_svm.c`, `amdgpu_svm_range.c`: the driver in its designs |
 //! | [`kfd`] | `kfd_svm.c`, `kfd_migrate.c`: the older driver, on the platform alone |
+//! | [`plant`] | nothing in a kernel: bugs that the lab can switch on |
 //! | [`platform`] | what the kernel offers: locks, memory caches, workqueues, the mm, the GPU |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -22,6 +23,7 @@ pub mod gpusvm;
 pub mod kfd;
 pub mod list;
 pub mod pagemap;
+pub mod plant;
 pub mod platform;
 pub mod tree;
 pub mod units;

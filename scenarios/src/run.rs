@@ -353,7 +353,7 @@ fn minimised(task: &Task<'_>, stop: Option<&AtomicBool>, tell: &mut dyn FnMut(u6
 
 fn plants_named(names: &[String]) -> Result<Vec<Plant>, String> {
     let named = |name: &String| {
-        let found = Plant::ALL.iter().copied().find(|p| p.name() == name);
+        let found = Plant::named(name);
         found.ok_or_else(|| format!("no planted bug is called {name:?}"))
     };
     names.iter().map(named).collect()

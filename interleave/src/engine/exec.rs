@@ -41,6 +41,9 @@ pub(crate) enum Next {
     Failed,
 }
 
+/// Which bugs are planted: a bit for each number that one can have.
+pub(crate) type Planted = [u64; Plant::NUMBERS.div_ceil(64)];
+
 /// Everything about the running execution.
 pub(crate) struct Exec {
     pub(crate) mode: Mode,
@@ -92,7 +95,7 @@ pub(crate) struct Exec {
     pub(crate) recorder: Option<Recorder>,
     pub(crate) lockdep: Lockdep,
 
-    pub(crate) planted: u32,
+    pub(crate) planted: Planted,
     pub(crate) free_timers: u32,
     pub(crate) free_retries: u32,
     /// How many failures each actor may meet, and how many it has.
@@ -232,7 +235,7 @@ impl Exec {
             violation: None,
             recorder: None,
             lockdep: Lockdep::default(),
-            planted: 0,
+            planted: Planted::default(),
             free_timers: 2,
             free_retries: 3,
             failures: 0,
@@ -577,7 +580,7 @@ impl Exec {
 
     /// Whether the planted bug is on.
     pub(crate) fn is_planted(&self, which: Plant) -> bool {
-        self.planted & (1 << which as u32) != 0
+        self.planted[which.number() / 64] & (1 << (which.number() % 64)) != 0
     }
 
     /// The clock that a release gives away: everything the actor has done so far, and nothing it does from here on.

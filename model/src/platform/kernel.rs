@@ -4,6 +4,7 @@
 //! allocate. A guard's lifetime is the critical section.
 
 use crate::Errno;
+pub use crate::plant::Plant;
 use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::marker::PhantomData;
@@ -86,36 +87,6 @@ pub trait Kernel: Sized + 'static {
     /// `WARN_ON`: something the kernel would splat about. The lab treats it as a violation of I9 and does not return.
     #[track_caller]
     fn warn(what: fmt::Arguments<'_>);
-}
-
-/// Bugs that can be planted, each at one named place. Off by default.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
-pub enum Plant {
-    /// `range_map` writes PTEs without asking `pages_valid` under the notifier lock.
-    SkipPagesValid,
-    /// The notifier clears PTEs but does not flush the TLB.
-    SkipTlbFlush,
-    /// `get_pages` does not compare the notifier sequence under the notifier lock.
-    SkipReadRetry,
-    /// PTEs are written under the notifier lock without `noreclaim`, so the allocation of a page table may enter reclaim
-    /// there.
-    SkipNoReclaim,
-}
-
-impl Plant {
-    /// Every plant, in declaration order.
-    pub const ALL: &'static [Plant] =
-        &[Plant::SkipPagesValid, Plant::SkipTlbFlush, Plant::SkipReadRetry, Plant::SkipNoReclaim];
-
-    /// The name used on command lines and in traces.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Plant::SkipPagesValid => "skip-pages-valid",
-            Plant::SkipTlbFlush => "skip-tlb-flush",
-            Plant::SkipReadRetry => "skip-read-retry",
-            Plant::SkipNoReclaim => "skip-noreclaim",
-        }
-    }
 }
 
 /// Formats a note only when somebody listens. Read what it shows before: nobody listens while interleavings are searched,

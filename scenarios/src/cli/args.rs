@@ -343,9 +343,8 @@ fn designs() -> impl TypedValueParser<Value = Design> {
 }
 
 fn plants() -> impl TypedValueParser<Value = Plant> {
-    PossibleValuesParser::new(Plant::ALL.iter().map(|p| p.name())).try_map(|name| {
-        Plant::ALL.iter().copied().find(|p| p.name() == name).ok_or_else(|| format!("no plant is called {name}"))
-    })
+    PossibleValuesParser::new(Plant::ALL.iter().map(|p| p.name()))
+        .try_map(|name| Plant::named(&name).ok_or_else(|| format!("no plant is called {name}")))
 }
 
 /// The command line as clap knows it, for help pages.

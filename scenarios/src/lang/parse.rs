@@ -157,8 +157,8 @@ fn read(node: &KdlNode, source: &Source, sink: &Sink) -> Scenario {
             "plant" => {
                 let first = r.string_arg("the name of a plant", "plant \"skip-tlb-flush\"");
                 for name in first.into_iter().chain(r.string_args("the name of a plant")) {
-                    let names: Vec<&str> = Plant::ALL.iter().map(|p| p.name()).collect();
-                    let found = Plant::ALL.iter().copied().find(|p| p.name() == name.0);
+                    let names = plants_like(name.0);
+                    let found = Plant::named(name.0);
                     match r.known(name, "plant", &names, found) {
                         Some(plant) if s.plants.contains(&plant) => {
                             sink.push(Problem::new(format!("`{}` is planted twice", name.0), name.1, "here again"));
@@ -452,4 +452,12 @@ fn explore(mut r: Reader<'_>, sink: &Sink) -> Explore {
 /// For the checks: what a misspelt actor name may have meant.
 pub(super) fn actor_help(name: &str, s: &Scenario) -> String {
     did_you_mean(name, "threads and waves", &s.actors().collect::<Vec<_>>())
+}
+
+/// The plants that begin with the same word; all of them if there is none.
+fn plants_like(name: &str) -> Vec<&'static str> {
+    let word = |name: &str| name.split('-').next().unwrap_or("").to_owned();
+    let all = || Plant::ALL.iter().map(|plant| plant.name());
+    let alike: Vec<&str> = all().filter(|other| word(other) == word(name)).collect();
+    if alike.is_empty() { all().collect() } else { alike }
 }

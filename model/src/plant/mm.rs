@@ -1,0 +1,4 @@
+//! The core mm, HMM, nouveau, KVM: what lies below a driver.
+
+super::mutants! { 4:
+}

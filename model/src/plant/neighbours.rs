@@ -1,0 +1,4 @@
+//! Other users of interval notifiers: RDMA on-demand paging, NVIDIA's UVM.
+
+super::mutants! { 5:
+}
