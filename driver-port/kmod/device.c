@@ -310,6 +310,11 @@ static const struct drm_driver svmlab_driver = {
 static struct platform_device *platform;
 static struct drm_device *drm;
 
+struct drm_device *svmlab_drm(void)
+{
+	return drm;
+}
+
 int svmlab_device_init(void)
 {
 	int err;

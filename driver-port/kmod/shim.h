@@ -130,6 +130,93 @@ u64 svmlab_c_sub_read_begin(struct svmlab_sub *sub);
 bool svmlab_c_sub_read_retry(struct svmlab_sub *sub, u64 seq);
 int svmlab_c_hmm_range_fault(struct svmlab_sub *sub, u64 seq, u64 start, u64 npages, u32 request, u64 owner, u64 *pfns);
 
+/* ---- gpusvm.c ---- */
+struct drm_device;
+struct drm_gpusvm_notifier;
+struct drm_gpusvm_range;
+struct svmlab_gpusvm;
+
+/* The device, as long as a file is open. Defined in device.c. */
+struct drm_device *svmlab_drm(void);
+
+#define SVMLAB_MAX_CHUNKS	8
+/* Room for the kernel's part of a range, before the driver's: RANGE_BYTES of framework/range.rs. */
+#define SVMLAB_RANGE_BYTES	256
+
+struct svmlab_gpusvm_config {
+	const char *name;
+	size_t name_len;
+	u64 mm_start;
+	u64 mm_range;
+	u64 notifier_size;
+	u64 chunk_sizes[SVMLAB_MAX_CHUNKS];
+	u32 num_chunks;
+	u32 client;
+	/* Of a whole range, SVMLAB_RANGE_BYTES included. */
+	u32 range_size;
+	u32 range_align;
+	/* Drops the driver's part of a range. */
+	void (*drop)(struct drm_gpusvm_range *range);
+};
+
+struct svmlab_gpusvm_ctx {
+	u64 check_pages_threshold;
+	u64 owner;
+	u64 timeslice_ms;
+	u32 flags;		/* SVMLAB_CTX_* */
+};
+
+#define SVMLAB_CTX_READ_ONLY		BIT(0)
+#define SVMLAB_CTX_DEVMEM_POSSIBLE	BIT(1)
+#define SVMLAB_CTX_DEVMEM_ONLY		BIT(2)
+#define SVMLAB_CTX_ALLOW_MIXED		BIT(3)
+
+#define SVMLAB_GPUSVM_MIGRATE_DEVMEM	BIT(0)
+#define SVMLAB_GPUSVM_UNMAPPED		BIT(1)
+#define SVMLAB_GPUSVM_PARTIAL_UNMAP	BIT(2)
+#define SVMLAB_GPUSVM_HAS_DEVMEM_PAGES	BIT(3)
+#define SVMLAB_GPUSVM_HAS_DMA_MAPPING	BIT(4)
+
+struct svmlab_dma {
+	u64 addr;
+	u32 proto;		/* enum drm_interconnect_protocol */
+	u8 order;
+	bool to_device;
+};
+
+/* Writes the driver's part of a range that is new; false: there is none. */
+typedef bool (*svmlab_fill_t)(void *arg, struct drm_gpusvm_range *range);
+
+int svmlab_c_gpusvm_new(const struct svmlab_gpusvm_config *config, struct mm_struct *mm, struct svmlab_gpusvm **out);
+void svmlab_c_gpusvm_free(struct svmlab_gpusvm *svm);
+void svmlab_c_gpusvm_fini(struct svmlab_gpusvm *svm);
+void svmlab_c_gpusvm_set_lock(struct svmlab_gpusvm *svm, struct rw_semaphore *lock);
+void svmlab_c_gpusvm_lock(struct svmlab_gpusvm *svm);
+void svmlab_c_gpusvm_unlock(struct svmlab_gpusvm *svm);
+struct drm_gpusvm_notifier *svmlab_c_gpusvm_notifier_find(struct svmlab_gpusvm *svm, u64 start, u64 end);
+struct drm_gpusvm_notifier *svmlab_c_gpusvm_notifier_next(struct drm_gpusvm_notifier *notifier, u64 end);
+void svmlab_c_gpusvm_notifier_bytes(struct drm_gpusvm_notifier *notifier, u64 *start, u64 *end);
+struct drm_gpusvm_range *svmlab_c_gpusvm_range_find(struct drm_gpusvm_notifier *notifier, u64 start, u64 end);
+struct drm_gpusvm_range *svmlab_c_gpusvm_range_next(struct drm_gpusvm_range *range, u64 end);
+void svmlab_c_gpusvm_range_bytes(struct drm_gpusvm_range *range, u64 *start, u64 *end);
+u32 svmlab_c_gpusvm_range_flags(struct drm_gpusvm_range *range);
+u32 svmlab_c_gpusvm_range_refcount(struct drm_gpusvm_range *range);
+void svmlab_c_gpusvm_range_get(struct drm_gpusvm_range *range);
+void svmlab_c_gpusvm_range_put(struct drm_gpusvm_range *range);
+int svmlab_c_gpusvm_find_or_insert(struct svmlab_gpusvm *svm, u64 fault, u64 start, u64 end,
+				   const struct svmlab_gpusvm_ctx *ctx, svmlab_fill_t fill, void *arg,
+				   struct drm_gpusvm_range **out);
+void svmlab_c_gpusvm_range_remove(struct svmlab_gpusvm *svm, struct drm_gpusvm_range *range);
+int svmlab_c_gpusvm_get_pages(struct svmlab_gpusvm *svm, struct drm_gpusvm_range *range,
+			      const struct svmlab_gpusvm_ctx *ctx);
+bool svmlab_c_gpusvm_pages_valid(struct svmlab_gpusvm *svm, struct drm_gpusvm_range *range);
+bool svmlab_c_gpusvm_dma(struct drm_gpusvm_range *range, u64 slot, struct svmlab_dma *dma);
+void svmlab_c_gpusvm_unmap_pages(struct svmlab_gpusvm *svm, struct drm_gpusvm_range *range, bool in_notifier);
+void svmlab_c_gpusvm_set_unmapped(struct drm_gpusvm_range *range, u64 start, u64 end);
+int svmlab_c_gpusvm_range_evict(struct svmlab_gpusvm *svm, struct drm_gpusvm_range *range);
+bool svmlab_c_gpusvm_has_mapping(struct svmlab_gpusvm *svm, u64 start, u64 end);
+u64 svmlab_c_gpusvm_find_vma_start(struct svmlab_gpusvm *svm, u64 start, u64 end);
+
 /* ---- registry.c ---- */
 int svmlab_c_registry_add(void *entry);
 void *svmlab_c_registry_find(u32 id);
@@ -196,6 +283,8 @@ void svmlab_device_exit(void);
 
 /* The invalidate op of the subscription (client, cookie); false: it would sleep and must not. */
 bool svmlab_rs_invalidate(u32 client, u64 cookie, u32 event, u64 start, u64 end, bool blockable, u64 owner, u64 seq);
+/* The invalidate op of drm_gpusvm for the instance client, notifier lock held for write. */
+void svmlab_rs_gpusvm_invalidate(u32 client, u64 notifier, u32 event, u64 start, u64 end, bool blockable, u64 owner);
 /* A work item runs. */
 void svmlab_rs_work(u32 client, u32 func);
 /* Whether places are told: one load each as long as they are not. */

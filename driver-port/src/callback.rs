@@ -20,6 +20,15 @@ const EVENTS: [EventKind; 8] = [
     EventKind::Exclusive,
 ];
 
+/// The event of this number.
+fn event(number: u32, start: u64, end: u64, blockable: bool, owner: u64) -> MmuEvent {
+    let kind = EVENTS.get(number as usize).copied().unwrap_or_else(|| {
+        log::warn_at(format_args!("mmu notifier event {number} is unknown and taken for CLEAR"), Location::caller());
+        EventKind::Clear
+    });
+    MmuEvent { kind, bytes: Bytes::new(start, end), blockable, owner }
+}
+
 /// The `invalidate` op of every interval notifier. `start` and `end` are those of the event, not clipped.
 ///
 /// # Safety
@@ -28,27 +37,43 @@ const EVENTS: [EventKind; 8] = [
 unsafe extern "C" fn svmlab_rs_invalidate(
     client: u32,
     cookie: u64,
-    event: u32,
+    number: u32,
     start: u64,
     end: u64,
     blockable: bool,
     owner: u64,
     seq: u64,
 ) -> bool {
-    let Some(&kind) = EVENTS.get(event as usize) else {
-        log::warn_at(format_args!("mmu notifier event {event} is unknown and taken for CLEAR"), Location::caller());
-        // SAFETY: the same promise.
-        return unsafe {
-            svmlab_rs_invalidate(client, cookie, EventKind::Clear as u32, start, end, blockable, owner, seq)
-        };
-    };
-    let event = MmuEvent { kind, bytes: Bytes::new(start, end), blockable, owner };
+    let event = event(number, start, end, blockable, owner);
     // SAFETY: the subscription that calls exists until this returns.
     let answer = unsafe { registry::with(ClientId(client), |c| c.mmu_invalidate(cookie, &event, seq)) };
     answer.unwrap_or_else(|| {
         log::warn_at(format_args!("a notifier of instance {client}, which is not there"), Location::caller());
         true
     })
+}
+
+/// The `invalidate` op of every drm_gpusvm. `start` and `end` are those of the event, not clipped.
+///
+/// # Safety
+/// Called from the op, notifier lock held for write, of an instance made with `client`, for one of its notifiers.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn svmlab_rs_gpusvm_invalidate(
+    client: u32,
+    notifier: u64,
+    number: u32,
+    start: u64,
+    end: u64,
+    blockable: bool,
+    owner: u64,
+) {
+    let event = event(number, start, end, blockable, owner);
+    // SAFETY: promised by the caller.
+    let invalidate = |c: &dyn registry::Client| unsafe { c.invalidate(notifier, &event) };
+    // SAFETY: the notifier that calls exists until this returns.
+    if unsafe { registry::with(ClientId(client), invalidate) }.is_none() {
+        log::warn_at(format_args!("a notifier of instance {client}, which is not there"), Location::caller());
+    }
 }
 
 /// The function of every work item; `func` is its number in [`FUNCS`].

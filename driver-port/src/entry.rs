@@ -3,22 +3,26 @@
 use crate::board::LinuxBoard;
 use crate::ffi::{RawDevice, RawMm};
 use crate::file::{self, OpenFile};
+use crate::framework::DrmGpusvm;
 use crate::gpu::Kfd;
 use crate::kernel::Boxed;
-use crate::{Linux, LinuxKernel, LinuxMm, OwnPort, errno, uapi};
+use crate::{Linux, LinuxKernel, LinuxMm, errno, uapi};
 use core::ffi::{c_int, c_void};
 use core::ptr::NonNull;
 use core::slice;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use model::Errno;
 use model::amdgpu::slabs::Slabs;
+use model::gpusvm::Port;
 
 /// What there is once.
 pub struct Module {
     /// KFD's processes.
     pub(crate) kfd: Kfd<LinuxKernel, LinuxBoard>,
-    /// The driver's slabs, on our own framework.
-    pub(crate) own_port: Slabs<Linux<OwnPort>>,
+    /// The driver's slabs, on our port.
+    pub(crate) port: Slabs<Linux<Port>>,
+    /// The driver's slabs, on the kernel's framework.
+    pub(crate) drm: Slabs<Linux<DrmGpusvm>>,
     board: LinuxBoard,
 }
 
@@ -66,7 +70,7 @@ unsafe extern "C" fn svmlab_rs_init(dev: *mut RawDevice) -> c_int {
         let device = NonNull::new(dev).ok_or(Errno::ENODEV)?;
         // SAFETY: the caller's promise.
         let board = unsafe { LinuxBoard::new(device) };
-        Boxed::new(Module { kfd: Kfd::new()?, own_port: Slabs::new()?, board })
+        Boxed::new(Module { kfd: Kfd::new()?, port: Slabs::new()?, drm: Slabs::new()?, board })
     };
     errno::to_raw(make().map(|module| MODULE.store(module.into_raw().as_ptr(), Ordering::Release)))
 }

@@ -18,6 +18,8 @@ macro_rules! opaque {
     )*};
 }
 
+pub mod gpusvm;
+
 opaque! {
     /// `struct mutex`.
     RawMutex;

@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | [`kernel`] | locks, cells, caches, arrays, workqueues, completions | `lock.c`, `mem.c`, `work.c` |
 //! | [`mm`] | `mm_struct`, mmap_lock, VMAs, interval notifiers, hmm, `migrate_vma` | `mm.c`, `migrate.c` |
+//! | [`framework`] | the kernel's own drm_gpusvm as the driver's framework, and which one an instance is on | `gpusvm.c` |
 //! | [`registry`] | which instance a callback or a work item belongs to | `registry.c` |
 //! | [`log`] | the event log, warnings, panics | `log.c` |
 //! | [`gpu`], [`board`] | the software GPU, and what it stands on | `swgpu.c` |
@@ -29,6 +30,7 @@ mod entry;
 pub mod errno;
 pub mod ffi;
 pub mod file;
+pub mod framework;
 pub mod gate;
 pub mod gpu;
 pub mod kernel;
@@ -42,4 +44,4 @@ pub mod uapi;
 
 pub use kernel::LinuxKernel;
 pub use mm::LinuxMm;
-pub use platform::{Linux, LinuxGpu, OwnPort};
+pub use platform::{Linux, LinuxGpu, OnLinux};

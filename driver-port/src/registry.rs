@@ -15,6 +15,12 @@ pub trait Client {
     /// The `invalidate` op of the interval notifier with this cookie: true, or false when it would have had to sleep and
     /// must not. Context: that of whoever changes the mapping, mmap_lock or rmap locks held, or reclaim.
     fn mmu_invalidate(&self, cookie: u64, event: &MmuEvent, seq: u64) -> bool;
+    /// The `invalidate` op of drm_gpusvm: an event hits this notifier. The notifier lock is held for write, and whatever the
+    /// context of [`Client::mmu_invalidate`] holds. Only an instance on [`DrmGpusvm`](crate::framework::DrmGpusvm) has such.
+    ///
+    /// # Safety
+    /// The running task is in that op of this instance, for this notifier, until this returns.
+    unsafe fn invalidate(&self, notifier: u64, event: &MmuEvent);
     /// A work item runs. Nothing held.
     fn work(&self, func: WorkFunc);
 }

@@ -7,6 +7,7 @@
 //! | module | answers to |
 //! |---|---|
 //! | [`attr`] | `amdgpu_svm_attr.c`: the attribute tree, a pure data structure |
+//! | [`framework`] | `include/drm/drm_gpusvm.h`: what the driver asks of the framework |
 //! | [`gpusvm`] | `drivers/gpu/drm/drm_gpusvm.c`: notifiers, ranges, pages |
 //! | [`pagemap`] | `drivers/gpu/drm/drm_pagemap.c`: a GPU's memory as memory of processes, migration to it and back |
 //! | [`amdgpu`] | `amdgpu_svm.c`, `amdgpu_svm_range.c`: the driver in its designs |
@@ -19,6 +20,7 @@
 pub mod amdgpu;
 pub mod attr;
 pub mod errno;
+pub mod framework;
 pub mod gpusvm;
 pub mod kfd;
 pub mod list;

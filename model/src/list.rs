@@ -1,4 +1,4 @@
-//! A doubly linked list of objects in a [`Cache`]: what the driver uses `list.h` for (work queues of ranges, the
+//! A doubly linked list of objects that handles name ([`Objects`]): what the driver uses `list.h` for (work queues of ranges, the
 //! address-ordered list of attribute nodes).
 //!
 //! Like [`crate::tree`], it links by [`Handle`] through a [`Plain`] cell inside the object, allocates nothing and takes
@@ -6,7 +6,7 @@
 //! `CONFIG_DEBUG_LIST`, and then the operation does nothing: adding an object that is on a list already, removing one
 //! that is on none, or one whose neighbours do not name it.
 
-use crate::platform::{Cache, Handle, Kernel, Plain};
+use crate::platform::{Handle, Kernel, Objects, Plain};
 use crate::tree::Corrupt;
 use core::fmt;
 use core::marker::PhantomData;
@@ -105,39 +105,39 @@ impl<K: Kernel, T: ListNode<K, Tag>, Tag> List<K, T, Tag> {
 
     /// The object after `node`. None for an unlinked one.
     #[track_caller]
-    pub fn next(&self, cache: &K::Cache<T>, node: Handle<T>) -> Option<Handle<T>> {
+    pub fn next(&self, cache: &impl Objects<T>, node: Handle<T>) -> Option<Handle<T>> {
         Self::link(cache, node).next
     }
 
     /// The object before `node`. None for an unlinked one.
     #[track_caller]
-    pub fn prev(&self, cache: &K::Cache<T>, node: Handle<T>) -> Option<Handle<T>> {
+    pub fn prev(&self, cache: &impl Objects<T>, node: Handle<T>) -> Option<Handle<T>> {
         Self::link(cache, node).prev
     }
 
     /// From first to last. The successor is fetched before an object is handed out, so that the caller may remove (and
     /// free) that one object: `list_for_each_entry_safe`.
     #[track_caller]
-    pub fn iter<'a>(&'a self, cache: &'a K::Cache<T>) -> Iter<'a, K, T, Tag> {
-        Iter { cache, next: self.front(), tag: PhantomData }
+    pub fn iter<'a, L: Objects<T>>(&'a self, cache: &'a L) -> Iter<'a, K, T, L, Tag> {
+        Iter { cache, next: self.front(), of: PhantomData }
     }
 
     /// `list_add_tail`. Warns, and changes nothing, when `node` is on a list already.
     #[track_caller]
-    pub fn push_back(&self, cache: &K::Cache<T>, node: Handle<T>) {
+    pub fn push_back(&self, cache: &impl Objects<T>, node: Handle<T>) {
         self.insert_before(cache, None, node);
     }
 
     /// `list_add`. Warns like [`List::push_back`].
     #[track_caller]
-    pub fn push_front(&self, cache: &K::Cache<T>, node: Handle<T>) {
+    pub fn push_front(&self, cache: &impl Objects<T>, node: Handle<T>) {
         self.insert_before(cache, self.front(), node);
     }
 
     /// Links `node` just before `at`, or at the tail. Warns, and changes nothing, when `node` is on a list already, or
     /// `at` is on none, or its predecessor (or, of the first, this list's head) does not name it.
     #[track_caller]
-    pub fn insert_before(&self, cache: &K::Cache<T>, at: Option<Handle<T>>, node: Handle<T>) {
+    pub fn insert_before(&self, cache: &impl Objects<T>, at: Option<Handle<T>>, node: Handle<T>) {
         if Self::link(cache, node).linked {
             return K::warn(format_args!("list: {node:?} is added but is on a list already"));
         }
@@ -158,7 +158,7 @@ impl<K: Kernel, T: ListNode<K, Tag>, Tag> List<K, T, Tag> {
 
     /// Takes the first object off the list.
     #[track_caller]
-    pub fn pop_front(&self, cache: &K::Cache<T>) -> Option<Handle<T>> {
+    pub fn pop_front(&self, cache: &impl Objects<T>) -> Option<Handle<T>> {
         let node = self.front()?;
         self.remove(cache, node);
         Some(node)
@@ -167,7 +167,7 @@ impl<K: Kernel, T: ListNode<K, Tag>, Tag> List<K, T, Tag> {
     /// `list_del_init`. Warns, and changes nothing, when `node` is on no list, or its neighbours (or this list's ends)
     /// do not name it.
     #[track_caller]
-    pub fn remove(&self, cache: &K::Cache<T>, node: Handle<T>) {
+    pub fn remove(&self, cache: &impl Objects<T>, node: Handle<T>) {
         let link = Self::link(cache, node);
         if !link.linked {
             return K::warn(format_args!("list: {node:?} is removed but is on no list"));
@@ -181,7 +181,7 @@ impl<K: Kernel, T: ListNode<K, Tag>, Tag> List<K, T, Tag> {
 
     /// `list_move_tail` within this list. Warns like [`List::remove`].
     #[track_caller]
-    pub fn move_to_tail(&self, cache: &K::Cache<T>, node: Handle<T>) {
+    pub fn move_to_tail(&self, cache: &impl Objects<T>, node: Handle<T>) {
         if self.back() == Some(node) {
             return;
         }
@@ -197,7 +197,7 @@ impl<K: Kernel, T: ListNode<K, Tag>, Tag> List<K, T, Tag> {
     /// # Errors
     /// What is wrong first, from head to tail.
     #[track_caller]
-    pub fn check(&self, cache: &K::Cache<T>) -> Result<usize, Corrupt> {
+    pub fn check(&self, cache: &impl Objects<T>) -> Result<usize, Corrupt> {
         let (mut prev, mut next, mut count) = (None, self.front(), 0);
         while let Some(at) = next {
             let link = Self::link(cache, at);
@@ -217,13 +217,13 @@ impl<K: Kernel, T: ListNode<K, Tag>, Tag> List<K, T, Tag> {
     }
 
     #[track_caller]
-    fn link(cache: &K::Cache<T>, node: Handle<T>) -> ListLink<T> {
+    fn link(cache: &impl Objects<T>, node: Handle<T>) -> ListLink<T> {
         cache.get(node).link().get()
     }
 
     /// Whom `node` (None: the list head) names as next.
     #[track_caller]
-    fn after(&self, cache: &K::Cache<T>, node: Option<Handle<T>>) -> Option<Handle<T>> {
+    fn after(&self, cache: &impl Objects<T>, node: Option<Handle<T>>) -> Option<Handle<T>> {
         match node {
             Some(node) => Self::link(cache, node).next,
             None => self.front(),
@@ -232,7 +232,7 @@ impl<K: Kernel, T: ListNode<K, Tag>, Tag> List<K, T, Tag> {
 
     /// Whom `node` (None: the list head) names as previous.
     #[track_caller]
-    fn before(&self, cache: &K::Cache<T>, node: Option<Handle<T>>) -> Option<Handle<T>> {
+    fn before(&self, cache: &impl Objects<T>, node: Option<Handle<T>>) -> Option<Handle<T>> {
         match node {
             Some(node) => Self::link(cache, node).prev,
             None => self.back(),
@@ -241,7 +241,7 @@ impl<K: Kernel, T: ListNode<K, Tag>, Tag> List<K, T, Tag> {
 
     /// Makes `a` and `b` neighbours; None stands for the list head.
     #[track_caller]
-    fn join(&self, cache: &K::Cache<T>, a: Option<Handle<T>>, b: Option<Handle<T>>) {
+    fn join(&self, cache: &impl Objects<T>, a: Option<Handle<T>>, b: Option<Handle<T>>) {
         match a {
             None => self.ends.with_mut(|e| e.head = b),
             Some(a) => cache.get(a).link().with_mut(|l| l.next = b),
@@ -254,13 +254,13 @@ impl<K: Kernel, T: ListNode<K, Tag>, Tag> List<K, T, Tag> {
 }
 
 /// See [`List::iter`].
-pub struct Iter<'a, K: Kernel, T: ListNode<K, Tag>, Tag = ()> {
-    cache: &'a K::Cache<T>,
+pub struct Iter<'a, K: Kernel, T: ListNode<K, Tag>, L: Objects<T>, Tag = ()> {
+    cache: &'a L,
     next: Option<Handle<T>>,
-    tag: PhantomData<fn() -> Tag>,
+    of: PhantomData<fn() -> (K, Tag)>,
 }
 
-impl<K: Kernel, T: ListNode<K, Tag>, Tag> Iterator for Iter<'_, K, T, Tag> {
+impl<K: Kernel, T: ListNode<K, Tag>, L: Objects<T>, Tag> Iterator for Iter<'_, K, T, L, Tag> {
     type Item = Handle<T>;
 
     #[track_caller]

@@ -6,7 +6,7 @@
 //! overlap is an error that can be reported instead of a state that has to be supported. The tree is an AVL tree with
 //! parent links: no recursion, no allocation, and a shape that depends on nothing but the order of operations.
 //!
-//! Nodes live in a [`Cache`] and are linked by [`Handle`] through a [`Plain`] cell inside the object. Root and links
+//! Nodes live in a [`Cache`](crate::platform::Cache) and are linked by [`Handle`] through a [`Plain`] cell inside the object. Root and links
 //! are plain cells on purpose: a reader without the lock that protects the tree is a data race that the lab reports, at
 //! the line that called into the tree (hence `track_caller` everywhere, and no closures around accesses).
 //! The tree takes no lock and knows none; the owner documents which lock protects it.
@@ -14,7 +14,7 @@
 //! Corruption is reported through [`Kernel::warn`] and then the operation does nothing: an insertion that overlaps,
 //! an insertion of a node that is linked already, a removal of one that is not linked, or is linked elsewhere.
 
-use crate::platform::{Cache, Handle, Kernel, Plain};
+use crate::platform::{Handle, Kernel, Objects, Plain};
 use core::cmp::Ordering;
 use core::fmt;
 

@@ -33,8 +33,8 @@ fn a_new_range_registers_its_notifier_before_mmap_lock_and_links_under_the_notif
     );
     let range = w.svm.range(range);
     assert_eq!((range.driver, range.refcount(), range.npages()), (7, 1, 512));
-    assert_eq!(range.notifier_seq(locked()), i64::MAX as u64);
-    assert_eq!(w.svm.notifier(range.notifier()).bytes(), Bytes::new(0, 512 << 20));
+    assert_eq!(range.base().notifier_seq(locked()), i64::MAX as u64);
+    assert_eq!(w.svm.notifier(range.base().notifier()).bytes(), Bytes::new(0, 512 << 20));
 }
 
 #[test]

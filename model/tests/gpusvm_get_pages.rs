@@ -61,7 +61,7 @@ fn a_quiet_call_takes_the_steps_in_the_kernels_order() {
     );
     let flags = w.svm.range(range).flags();
     assert!(flags.has_dma_mapping && !flags.has_devmem_pages && !flags.unmapped);
-    assert_eq!(w.svm.range(range).notifier_seq(locked()), 1);
+    assert_eq!(w.svm.range(range).base().notifier_seq(locked()), 1);
     assert_eq!(w.mappings(range), [(0, 0x5000, 4)]);
 }
 
@@ -78,12 +78,12 @@ fn a_range_that_is_mapped_is_not_walked_again() {
 fn the_sequence_of_the_shortcut_may_be_newer_than_the_mapping() {
     let (w, range) = world();
     w.get_pages(range).unwrap();
-    let before = w.svm.range(range).notifier_seq(locked());
+    let before = w.svm.range(range).base().notifier_seq(locked());
     // Elsewhere in the window: the sequence moves, the mapping stays.
     w.mm.invalidate(&event(EventKind::Clear, 0x1000, 0x2000));
     assert!(w.valid(range));
     w.get_pages(range).unwrap();
-    assert!(w.svm.range(range).notifier_seq(locked()) > before);
+    assert!(w.svm.range(range).base().notifier_seq(locked()) > before);
 }
 
 #[test]
@@ -345,7 +345,7 @@ fn an_unmapped_range_whose_pages_were_left_mapped_counts_as_valid() {
     w.mm.map(RANGE.0, RANGE.1, RW);
     let range = w.insert(RANGE.0).unwrap();
     w.get_pages(range).unwrap();
-    let cookie = w.svm.range(range).notifier().to_bits();
+    let cookie = w.svm.range(range).base().notifier().to_bits();
     // A driver that forgets its duty to unmap.
     w.svm.notifier_invalidate(cookie, &unmap_all(), 3, |nl, _| {
         assert!(nl.held().is_write());

@@ -57,7 +57,7 @@ fn the_last_range_takes_its_notifier_with_it_and_the_first_does_not() {
 fn an_extra_reference_keeps_the_removed_range_but_not_its_notifier() {
     let w = world();
     let range = w.insert(0x200000).unwrap();
-    let notifier = w.svm.range(range).notifier();
+    let notifier = w.svm.range(range).base().notifier();
     w.svm.range_get(range);
     w.svm.range_remove(locked(), range);
     assert_eq!(w.bytes(range), (0x200000, 0x400000));
@@ -264,7 +264,7 @@ fn ranges_can_be_removed_while_walking_when_the_next_is_asked_for_first() {
 fn a_handle_survives_the_trip_through_a_cookie() {
     let w = world();
     let range = w.insert(0x200000).unwrap();
-    let notifier = w.svm.range(range).notifier();
+    let notifier = w.svm.range(range).base().notifier();
     assert_eq!(Handle::from_bits(notifier.to_bits()), notifier);
     let count = <Seq as model::platform::Kernel>::Atomic::new("count", 0);
     let done =

@@ -4,7 +4,7 @@
 use interleave::lab::{Invariant, Lab, Violation};
 use interleave::{Config, End, Execution, Launch, Outcome, Program, Sim, explore};
 use model::Errno;
-use model::gpusvm::{self, ChunkSizes, Ctx, DriverLocked, GpuSvm, TreeAccess};
+use model::gpusvm::{self, ChunkSizes, Ctx, DriverLocked, GpuSvm, Port, TreeAccess};
 use model::platform::*;
 use model::units::{Bytes, PAGE_SHIFT};
 use sim_mm::{AddressSpace, Memory, Options};
@@ -14,6 +14,7 @@ use std::rc::Rc;
 struct Simulated;
 impl Platform for Simulated {
     type Kernel = Sim;
+    type Framework = Port;
     type Mm = AddressSpace<Sim>;
     type Gpu = Dma;
 }

@@ -8,6 +8,7 @@
 use interleave::lab::{Invariant, Lab, Violation};
 use interleave::{Config, End, Execution, Launch, Limits, Outcome, Program, Sim, explore};
 use model::Errno;
+use model::gpusvm::Port;
 use model::pagemap::{MigrateDetails, Pagemap};
 use model::platform::*;
 use model::units::{Bytes, PAGE_SHIFT};
@@ -18,6 +19,7 @@ use std::rc::Rc;
 struct Toy;
 impl Platform for Toy {
     type Kernel = Sim;
+    type Framework = Port;
     type Mm = ToyMm;
     type Gpu = ToyGpu;
 }

@@ -3,7 +3,7 @@
 mod attr_probe;
 
 use attr_probe::{Probe, ProbeCache};
-use model::platform::{Cache, Handle, Kernel, Plain};
+use model::platform::{Cache, Handle, Kernel, Objects, Plain};
 use model::tree::{IntervalTree, TreeLink, TreeNode};
 use proptest::prelude::*;
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@ mod attr_probe;
 
 use attr_probe::{Probe, ProbeCache};
 use model::list::{List, ListLink, ListNode};
-use model::platform::{Cache, Handle, Kernel, Plain};
+use model::platform::{Cache, Handle, Kernel, Objects, Plain};
 use proptest::prelude::*;
 use std::collections::VecDeque;
 

@@ -7,6 +7,7 @@ use model::amdgpu::uapi::AMDGPU_SVM_OP_SET_ATTR;
 use model::amdgpu::{Design, IoctlArgs, Svm, SvmConfig, UserAttrs};
 use model::attr::UapiAttr;
 use model::attr::v4::AttrTypeV4;
+use model::gpusvm::Port;
 use model::platform::*;
 use model::units::{Bytes, PAGE_SIZE};
 use sim_gpu::retry::{FaultVerdict, RetryConfig};
@@ -19,6 +20,7 @@ use std::rc::Rc;
 struct Simulated;
 impl Platform for Simulated {
     type Kernel = Sim;
+    type Framework = Port;
     type Mm = AddressSpace<Sim>;
     type Gpu = GpuVm<Sim>;
 }

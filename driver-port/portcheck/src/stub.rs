@@ -6,6 +6,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 use model::Errno;
+use model::gpusvm::Port;
 use model::platform::*;
 use model::units::Bytes;
 
@@ -13,6 +14,7 @@ use model::units::Bytes;
 pub struct Stub;
 impl Platform for Stub {
     type Kernel = Stub;
+    type Framework = Port;
     type Mm = StubMm;
     type Gpu = StubGpu;
 }
@@ -126,6 +128,14 @@ pub struct Slots<T> {
     used: Cell<u32>,
     objects: [OnceCell<T>; SLOTS],
 }
+impl<T: 'static> Objects<T> for Slots<T> {
+    fn get(&self, handle: Handle<T>) -> &T {
+        match self.objects.get(handle.index as usize).and_then(OnceCell::get) {
+            Some(object) => object,
+            None => panic!("no such object"),
+        }
+    }
+}
 impl<T: 'static> Cache<T> for Slots<T> {
     fn new(_: &'static str) -> Result<Self, Errno> {
         Ok(Slots { used: Cell::new(0), objects: [const { OnceCell::new() }; SLOTS] })
@@ -136,12 +146,6 @@ impl<T: 'static> Cache<T> for Slots<T> {
         slot.set(value).map_err(|_| Errno::ENOMEM)?;
         self.used.set(index + 1);
         Ok(Handle::from_parts(index, 0))
-    }
-    fn get(&self, handle: Handle<T>) -> &T {
-        match self.objects.get(handle.index as usize).and_then(OnceCell::get) {
-            Some(object) => object,
-            None => panic!("no such object"),
-        }
     }
     fn free(&self, _: Handle<T>) {}
 }

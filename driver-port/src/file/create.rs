@@ -3,17 +3,17 @@
 use super::{OpenFile, OpenVm};
 use crate::board::LinuxBoard;
 use crate::entry::Module;
+use crate::framework::DrmGpusvm;
 use crate::gpu::kfd::DEVICES;
 use crate::gpu::{GpuConfig, RetryConfig};
 use crate::kernel::Boxed;
-use crate::platform::OwnPort;
-use crate::{LinuxMm, uapi};
+use crate::{Linux, LinuxMm, uapi};
 use core::ptr::NonNull;
 use model::Errno;
 use model::amdgpu::vm::{Built, ManagerConfig};
 use model::amdgpu::xnack::xnack_detected;
 use model::amdgpu::{Design, NOTIFIER_SIZE, SvmConfig};
-use model::gpusvm::ChunkSizes;
+use model::gpusvm::{ChunkSizes, Port};
 use model::platform::{ClientId, FaultTime, GcVersion, GpuProperties};
 use model::units::PAGE_SIZE;
 
@@ -152,10 +152,13 @@ pub fn create(
     let wanted = Wanted::from_user(args)?;
     match args.framework {
         uapi::SVMLAB_FRAMEWORK_PORT => {
-            let vm: Boxed<OpenVm<OwnPort>> = OpenVm::open(module, &module.own_port, board, mm, &wanted)?;
+            let vm: Boxed<OpenVm<Linux<Port>>> = OpenVm::open(module, &module.port, board, mm, &wanted)?;
             Ok(vm.into_raw())
         }
-        uapi::SVMLAB_FRAMEWORK_KERNEL => Err(Errno::EOPNOTSUPP),
+        uapi::SVMLAB_FRAMEWORK_KERNEL => {
+            let vm: Boxed<OpenVm<Linux<DrmGpusvm>>> = OpenVm::open(module, &module.drm, board, mm, &wanted)?;
+            Ok(vm.into_raw())
+        }
         _ => Err(Errno::EINVAL),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::OpenVm;
 use crate::gpu::Point;
-use crate::{errno, uapi};
+use crate::{OnLinux, errno, uapi};
 use model::Errno;
 use model::platform::Mutex;
 
@@ -18,7 +18,7 @@ fn point(number: u32) -> Option<Point> {
     })
 }
 
-impl<F: 'static> OpenVm<F> {
+impl<P: OnLinux> OpenVm<P> {
     pub(super) fn happen(&self, args: &uapi::Hardware) -> Result<(), Errno> {
         let gpu = &self.gpu;
         match args.what {

@@ -4,7 +4,7 @@ use super::OpenVm;
 use super::wave::timeout;
 use crate::gpu::Pte;
 use crate::mm::decode_hmm_pfn;
-use crate::{LinuxKernel, errno, ffi, uapi};
+use crate::{LinuxKernel, OnLinux, errno, ffi, uapi};
 use model::Errno;
 use model::amdgpu::inspect::RangeView;
 use model::attr::Segment;
@@ -65,7 +65,7 @@ impl<T> Filling<'_, T> {
     }
 }
 
-impl<F: 'static> OpenVm<F> {
+impl<P: OnLinux> OpenVm<P> {
     /// Whether work or a retry fault waits.
     fn is_busy(&self) -> bool {
         self.gpu.faults_pending() != 0 || self.with_svm(|svm| svm.look(|at| at.has_pending_work())).unwrap_or(false)

@@ -5,10 +5,11 @@ use super::create::{PASID, Wanted};
 use super::user::UserArray;
 use crate::board::{LinuxBoard, Process};
 use crate::entry::Module;
+use crate::framework::Callbacks;
 use crate::gpu::{FaultVerdict, Inner, SwGpu};
 use crate::kernel::Boxed;
 use crate::registry::{Client, Registration};
-use crate::{Linux, LinuxGpu, LinuxKernel, LinuxMm, uapi};
+use crate::{LinuxGpu, LinuxKernel, LinuxMm, OnLinux, uapi};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 use model::Errno;
@@ -21,11 +22,11 @@ use model::platform::{Handle, Kernel, Mm, MmuEvent, Mutex, RetryFault, WorkFunc}
 /// A mutex of the kernel's.
 type KMutex<T> = <LinuxKernel as Kernel>::Mutex<T>;
 
-/// A VM on a software GPU, with its SVM instance on framework `F`. Does not move.
-pub struct OpenVm<F: 'static> {
-    manager: VmManager<Linux<F>>,
-    vm: VmHandle<Linux<F>>,
-    slabs: &'static Slabs<Linux<F>>,
+/// A VM on a software GPU, with its SVM instance on the framework of `P`. Does not move.
+pub struct OpenVm<P: OnLinux> {
+    manager: VmManager<P>,
+    vm: VmHandle<P>,
+    slabs: &'static Slabs<P>,
     /// What callbacks and work items find, whatever became of `vm.svm`: a handle's bits, 0 before there is an instance.
     svm: AtomicU64,
     /// Whether the first ioctl makes it.
@@ -72,11 +73,11 @@ impl UserAttrs for NoAttrs {
     }
 }
 
-impl<F: 'static> OpenVm<F> {
+impl<P: OnLinux> OpenVm<P> {
     /// See [`create`](super::create()).
     pub(super) fn open(
         module: &'static Module,
-        slabs: &'static Slabs<Linux<F>>,
+        slabs: &'static Slabs<P>,
         board: LinuxBoard,
         mm: &LinuxMm,
         wanted: &Wanted,
@@ -125,14 +126,14 @@ impl<F: 'static> OpenVm<F> {
     }
 
     /// The instance, once there is one. After its last put it is not there.
-    fn svm(&self) -> Option<&Svm<Linux<F>>> {
+    fn svm(&self) -> Option<&Svm<P>> {
         let bits = self.svm.load(Ordering::Acquire);
-        let handle: SvmHandle<Linux<F>> = Handle::from_bits(bits);
+        let handle: SvmHandle<P> = Handle::from_bits(bits);
         (bits != 0).then(|| self.manager.instance(handle))
     }
 
     /// `f` of the instance, if there is one and it is not taken down, which it will not be meanwhile.
-    pub(super) fn with_svm<R>(&self, f: impl FnOnce(&Svm<Linux<F>>) -> R) -> Option<R> {
+    pub(super) fn with_svm<R>(&self, f: impl FnOnce(&Svm<P>) -> R) -> Option<R> {
         let finished = self.finished.lock();
         if *finished { None } else { self.svm().map(f) }
     }
@@ -197,9 +198,16 @@ impl<F: 'static> OpenVm<F> {
     }
 }
 
-impl<F: 'static> Client for OpenVm<F> {
+impl<P: OnLinux> Client for OpenVm<P> {
     fn mmu_invalidate(&self, cookie: u64, event: &MmuEvent, seq: u64) -> bool {
-        self.svm().is_none_or(|svm| svm.mmu_invalidate(cookie, event, seq))
+        self.svm().is_none_or(|svm| P::Framework::mmu_invalidate(svm, cookie, event, seq))
+    }
+
+    unsafe fn invalidate(&self, notifier: u64, event: &MmuEvent) {
+        if let Some(svm) = self.svm() {
+            // SAFETY: the same promise; there is one instance of this number.
+            unsafe { P::Framework::invalidate(svm, notifier, event) }
+        }
     }
 
     fn work(&self, func: WorkFunc) {
@@ -212,7 +220,7 @@ impl<F: 'static> Client for OpenVm<F> {
     }
 }
 
-impl<F: 'static> Drop for OpenVm<F> {
+impl<P: OnLinux> Drop for OpenVm<P> {
     fn drop(&mut self) {
         self.fini();
         // Nobody in user space can raise a fault any more; one that was raised finds no VM.
@@ -225,7 +233,7 @@ impl<F: 'static> Drop for OpenVm<F> {
     }
 }
 
-impl<F: 'static> OpenFile for OpenVm<F> {
+impl<P: OnLinux> OpenFile for OpenVm<P> {
     fn gem_svm(&self, current: &LinuxMm, args: &uapi::GemSvm) -> Result<(), Errno> {
         self.ioctl(current, args)
     }

@@ -2,7 +2,7 @@
 
 use super::OpenVm;
 use crate::gpu::{Access, FaultKind, Limit, Outcome};
-use crate::{LinuxKernel, uapi};
+use crate::{LinuxKernel, OnLinux, uapi};
 use model::Errno;
 use model::platform::Kernel;
 
@@ -48,7 +48,7 @@ const fn outcome(outcome: Outcome) -> u32 {
     }
 }
 
-impl<F: 'static> OpenVm<F> {
+impl<P: OnLinux> OpenVm<P> {
     pub(super) fn wave(&self, args: &mut uapi::Accesses, accesses: &mut [uapi::Access]) -> Result<(), Errno> {
         let stop = args.flags & uapi::SVMLAB_ACCESS_STOP != 0;
         if args.flags & !uapi::SVMLAB_ACCESS_STOP != 0 {

@@ -6,7 +6,7 @@
 
 use super::board::Board;
 use super::queues::Queues;
-use model::platform::{Cache, Handle, Kernel, Plain, SpinLock};
+use model::platform::{Cache, Handle, Kernel, Objects, Plain, SpinLock};
 use model::tree::{IntervalTree, TreeLink, TreeNode};
 use model::{Errno, note};
 

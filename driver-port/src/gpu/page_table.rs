@@ -15,7 +15,7 @@
 use super::pte::Pte;
 use core::marker::PhantomData;
 use model::Errno;
-use model::platform::{Cache, Handle, Kernel, Plain, PteFlags, PteUpdate, SpinLock};
+use model::platform::{Cache, Handle, Kernel, Objects, Plain, PteFlags, PteUpdate, SpinLock};
 use model::tree::{IntervalTree, TreeLink, TreeNode};
 use model::units::Pages;
 

@@ -19,8 +19,8 @@ use super::board::{Board, WaitWord};
 use super::filter::{FAULT_TIMEOUT, Filter};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use model::platform::{
-    Cache, ClientId, FaultTime, Handle, Kernel, Plain, QueueKind, RetryFault, Shared, SpinLock, Work, WorkFunc,
-    WorkQueue,
+    Cache, ClientId, FaultTime, Handle, Kernel, Objects, Plain, QueueKind, RetryFault, Shared, SpinLock, Work,
+    WorkFunc, WorkQueue,
 };
 use model::units::PAGE_SHIFT;
 use model::{Errno, note};

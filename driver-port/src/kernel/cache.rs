@@ -8,7 +8,7 @@ use core::panic::Location;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 use model::Errno;
-use model::platform::{self, Handle};
+use model::platform::{self, Handle, Objects};
 
 /// A share in the `kmem_cache` of this name and object size. There is one such for the whole module; it is created by who
 /// asks first and destroyed when the module goes.
@@ -37,6 +37,16 @@ impl<T> Cache<T> {
     }
 }
 
+impl<T: 'static> Objects<T> for Cache<T> {
+    #[track_caller]
+    fn get(&self, handle: Handle<T>) -> &T {
+        gate::point(Kind::Get, Location::caller());
+        // SAFETY: a handle comes from alloc and is used until free: the model counts its objects, and the simulator
+        // checks that it does. Where a design does not (the postings' races), this is the same use after free.
+        unsafe { &*Self::object(handle) }
+    }
+}
+
 impl<T: 'static> platform::Cache<T> for Cache<T> {
     fn new(name: &'static str) -> Result<Self, Errno> {
         // An object without size has an address as well.
@@ -56,14 +66,6 @@ impl<T: 'static> platform::Cache<T> for Cache<T> {
         unsafe { object.cast::<T>().write(value) };
         self.live.fetch_add(1, Ordering::Relaxed);
         Ok(Handle::from_bits(object.as_ptr() as u64))
-    }
-
-    #[track_caller]
-    fn get(&self, handle: Handle<T>) -> &T {
-        gate::point(Kind::Get, Location::caller());
-        // SAFETY: a handle comes from alloc and is used until free: the model counts its objects, and the simulator
-        // checks that it does. Where a design does not (the postings' races), this is the same use after free.
-        unsafe { &*Self::object(handle) }
     }
 
     #[track_caller]

@@ -20,6 +20,13 @@ pub struct RwSem<T> {
     value: UnsafeCell<T>,
 }
 
+impl<T> RwSem<T> {
+    /// The `struct rw_semaphore`, there as long as `self` is.
+    pub(crate) fn as_raw(&self) -> *mut RawRwSem {
+        self.raw.as_ptr()
+    }
+}
+
 // SAFETY: the value travels between tasks with the semaphore.
 unsafe impl<T: Send> Send for RwSem<T> {}
 // SAFETY: readers share the value, writers have it alone.

@@ -10,7 +10,7 @@ use super::frozen::Frozen;
 use crate::lab::{Invariant, Lab, Stamp, Violation};
 use loom::cell::UnsafeCell;
 use model::Errno;
-use model::platform::{self, Handle};
+use model::platform::{self, Handle, Objects};
 use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
@@ -49,6 +49,17 @@ impl<T> Cache<T> {
     }
 }
 
+impl<T: 'static> Objects<T> for Cache<T> {
+    fn get(&self, handle: Handle<T>) -> &T {
+        let at = Location::caller();
+        let slot = self.slot(handle, "access to", at);
+        let invariant = Invariant::I4;
+        let race = Accusation { invariant, verb: "access to", name: self.name, index: handle.index, at };
+        race.during(|| slot.clock.with(|_| ()));
+        &slot.value
+    }
+}
+
 impl<T: 'static> platform::Cache<T> for Cache<T> {
     /// Never fails.
     fn new(name: &'static str) -> Result<Self, Errno> {
@@ -61,15 +72,6 @@ impl<T: 'static> platform::Cache<T> for Cache<T> {
         context::might_sleep("kmem_cache_alloc");
         let slot = Slot { freed: Cell::new(None), clock: UnsafeCell::new(()), value };
         Ok(Handle::from_parts(self.slots.push(slot), GENERATION))
-    }
-
-    fn get(&self, handle: Handle<T>) -> &T {
-        let at = Location::caller();
-        let slot = self.slot(handle, "access to", at);
-        let invariant = Invariant::I4;
-        let race = Accusation { invariant, verb: "access to", name: self.name, index: handle.index, at };
-        race.during(|| slot.clock.with(|_| ()));
-        &slot.value
     }
 
     fn free(&self, handle: Handle<T>) {

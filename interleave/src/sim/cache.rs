@@ -6,7 +6,7 @@
 use crate::engine::exec::{fail, fails, unwinding, with};
 use crate::lab::{Invariant, Stamp, Violation};
 use model::Errno;
-use model::platform::{Cache, Handle};
+use model::platform::{Cache, Handle, Objects};
 use slab::Slab;
 use std::cell::{OnceCell, RefCell};
 use std::panic::Location;
@@ -39,6 +39,14 @@ impl<T: 'static> SimCache<T> {
     }
 }
 
+impl<T: 'static> Objects<T> for SimCache<T> {
+    #[track_caller]
+    fn get(&self, handle: Handle<T>) -> &T {
+        self.check(handle, "used");
+        self.objects.get(handle.generation as usize).expect("every generation has its object")
+    }
+}
+
 impl<T: 'static> Cache<T> for SimCache<T> {
     fn new(name: &'static str) -> Result<Self, Errno> {
         Ok(SimCache {
@@ -59,12 +67,6 @@ impl<T: 'static> Cache<T> for SimCache<T> {
         self.freed.borrow_mut().push(None);
         let index = self.slots.borrow_mut().insert(generation);
         Ok(Handle::from_parts(index as u32, generation))
-    }
-
-    #[track_caller]
-    fn get(&self, handle: Handle<T>) -> &T {
-        self.check(handle, "used");
-        self.objects.get(handle.generation as usize).expect("every generation has its object")
     }
 
     #[track_caller]

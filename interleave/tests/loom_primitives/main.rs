@@ -5,8 +5,8 @@ use interleave::Loom;
 use interleave::lab::{Gate as _, Invariant, Lab, Span, Violation, Visible as _};
 use interleave::on_loom::{Actor, Halt, LoomBounds, LoomOutcome, Memory};
 use model::platform::{
-    Atomic as _, Cache as _, ClientId, Completion, DelayedWork as _, Kernel, Mutex as _, Plain as _, Plant, QueueKind,
-    RwSem as _, Shared as _, SpinLock as _, Work as _, WorkFunc, WorkQueue as _,
+    Atomic as _, Cache as _, ClientId, Completion, DelayedWork as _, Kernel, Mutex as _, Objects as _, Plain as _,
+    Plant, QueueKind, RwSem as _, Shared as _, SpinLock as _, Work as _, WorkFunc, WorkQueue as _,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;

@@ -3,7 +3,7 @@
 use super::{Atomic, CLIENT, Cache, Plain, Shared, Small, found, holds, mutex, two_writers, unbound};
 use interleave::lab::Invariant;
 use model::platform::{
-    Atomic as _, Cache as _, Mutex as _, Plain as _, Shared as _, Work as _, WorkFunc, WorkQueue as _,
+    Atomic as _, Cache as _, Mutex as _, Objects as _, Plain as _, Shared as _, Work as _, WorkFunc, WorkQueue as _,
 };
 use std::rc::Rc;
 

@@ -2,7 +2,7 @@
 
 use super::{Design, Svm};
 use crate::Errno;
-use crate::gpusvm::DriverLocked;
+use crate::framework::DriverLocked;
 use crate::platform::{Atomic, Platform, RetryFault};
 use crate::units::{PAGE_SHIFT, Pages};
 

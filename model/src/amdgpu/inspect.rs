@@ -6,7 +6,7 @@
 use super::range::{Handle, SvmRange};
 use super::{Design, Svm};
 use crate::attr::{Flags, Segment};
-use crate::gpusvm::{DriverLocked, NotifierHandle, RangeFlags, TreeAccess};
+use crate::framework::{DriverLocked, Instance, NotifierHandle, RangeFlags, TreeAccess};
 use crate::platform::{Atomic, DelayedWork, Kernel, Plain, Platform, PteFlags, Shared, SpinLock, Work};
 use crate::units::{Bytes, Pages};
 

@@ -6,7 +6,7 @@ use super::range::SvmRange;
 use super::{AttrMutex, Design, Svm, SvmConfig, hardened, poc, v8, xnack};
 use crate::Errno;
 use crate::attr::{AttrTree, MAX_GRANULARITY, MAX_GRANULARITY_V4};
-use crate::gpusvm::{Config, DriverLocked, GpuSvm};
+use crate::framework::{Config, DriverLocked, Instance, InstanceOf};
 use crate::note;
 use crate::platform::{Atomic, Cache, Gpu, KCache, Kernel, Mutex, Platform, QueueKind, RwSem, WorkFunc, WorkQueue};
 use crate::units::PAGE_SHIFT;
@@ -49,7 +49,7 @@ impl<P: Platform> Svm<P> {
         let attr_tree = AttrTree::with_uapi(config.design.uapi(), xnack_enabled, granularity)?;
         let attr_tree = attr_trees.alloc(Mutex::new("attr_tree.lock", attr_tree)?)?;
         // drm_gpusvm_init; it comes last because the mmgrab it takes is not undone by dropping it.
-        let gpusvm: GpuSvm<P, SvmRange<P>> = GpuSvm::new(
+        let gpusvm: InstanceOf<P, SvmRange<P>> = Instance::new(
             Config {
                 name: "AMDGPU SVM",
                 mm_start: 0,
@@ -61,6 +61,7 @@ impl<P: Platform> Svm<P> {
             mm,
             gpu.clone(),
         )?;
+        gpusvm.driver_set_lock(&svm_lock);
         note!(P::Kernel, "svm init: {}, XNACK {}", config.design.name(), if xnack_enabled { "on" } else { "off" });
         Ok(Svm {
             gpusvm,

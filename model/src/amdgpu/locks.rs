@@ -36,7 +36,7 @@
 
 use super::{AttrMutex, Design, Svm};
 use crate::attr::AttrTree;
-use crate::platform::{Cache, KRwSem, Mutex, Platform, RwSem};
+use crate::platform::{KRwSem, Mutex, Objects, Platform, RwSem};
 
 /// SL held: the driver lock of drm_gpusvm, for write.
 pub(crate) type SvmGuard<'a, P> = <KRwSem<P, ()> as RwSem<()>>::WriteGuard<'a>;

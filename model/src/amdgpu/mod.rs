@@ -1,7 +1,7 @@
 //! The amdgpu SVM driver: attributes, mapping, invalidation, workers, lifecycle, ioctl and fault entry.
 //!
 //! Answers to `amdgpu_svm.c`, `amdgpu_svm_attr.c` (its driver half) and `amdgpu_svm_range.c` of the posted series, on
-//! top of [`crate::gpusvm`]. Spec amdgpu-svm.
+//! top of a [`framework`](crate::framework). Spec amdgpu-svm.
 //!
 //! One [`Svm`] belongs to one compute VM and so to one GPU. A [`VmManager`](vm::VmManager) owns it, counts it
 //! ([`Svm::get`], [`Svm::put`]), and calls it:
@@ -10,7 +10,8 @@
 //! |---|---|---|
 //! | [`vm::VmManager::make_compute`] | [`Svm::init`] | the VM becomes a compute VM, or at the first ioctl ([`Design::created_by_ioctl`]) |
 //! | [`vm::VmManager::ioctl`] | [`Svm::ioctl`] | user space calls `DRM_AMDGPU_GEM_SVM` |
-//! | the platform | [`Svm::mmu_invalidate`] | an mmu interval notifier of this client fires |
+//! | the framework | [`Svm::invalidate`] | an mmu interval notifier of this client fires |
+//! | the platform | [`Svm::mmu_invalidate`] | the same with [our port](crate::gpusvm), which takes the interval notifier's place |
 //! | the platform | [`Svm::gc_work`], [`Svm::restore_work`] | a work item of this client runs |
 //! | [`vm::VmManager::vm_handle_fault`] | [`Svm::handle_fault`] | a retry fault names this VM |
 //! | the platform | [`Svm::migrate_to_ram`], [`Svm::folio_free`], [`Svm::evict_vram`] | device memory is wanted back, or was given back |
@@ -45,7 +46,7 @@ pub use range::{Range, SvmRange};
 pub use uapi::{IoctlArgs, UserAttrs};
 
 use crate::attr::{AttrTree, Flags, Uapi};
-use crate::gpusvm::{ChunkSizes, GpuSvm};
+use crate::framework::{ChunkSizes, Instance, InstanceOf};
 use crate::platform::{ClientId, Handle, KAtomic, KCache, KMutex, KRwSem, Kernel, Platform, PteFlags};
 
 /// How long the restore work waits, in milliseconds (`AMDGPU_SVM_RANGE_RESTORE_DELAY_MS`).
@@ -139,7 +140,7 @@ impl SvmConfig {
 /// [`Svm::put`] says so.
 pub struct Svm<P: Platform> {
     /// The framework's instance.
-    gpusvm: GpuSvm<P, SvmRange<P>>,
+    gpusvm: InstanceOf<P, SvmRange<P>>,
     /// kref.
     refcount: KAtomic<P>,
     /// Constant.
@@ -189,6 +190,11 @@ impl<P: Platform> Svm<P> {
     /// How its ioctl numbers attributes.
     pub fn uapi(&self) -> Uapi {
         self.design.uapi()
+    }
+
+    /// The address space.
+    fn mm(&self) -> &P::Mm {
+        self.gpusvm.mm()
     }
 
     /// PTE bits for system memory with these attribute flags (spec amdgpu-svm 3.1).

@@ -3,7 +3,7 @@
 use super::Svm;
 use super::range::Handle;
 use crate::Errno;
-use crate::gpusvm::{DmaEntry, NotifierHeld};
+use crate::framework::{DmaEntry, Instance, NotifierHeld};
 use crate::note;
 use crate::platform::{DmaAddr, Fence, Gpu, Interconnect, Kernel, Platform, PteFlags, PteUpdate};
 use crate::units::{Bytes, PAGE_SHIFT, Pages};

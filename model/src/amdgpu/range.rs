@@ -4,12 +4,12 @@ use super::hardened;
 use super::poc;
 use super::v8;
 use crate::attr::Flags;
-use crate::gpusvm::{self, RangeHandle};
+use crate::framework::{self, RangeHandle};
 use crate::list::{ListLink, ListNode};
 use crate::platform::{KPlain, KShared, Plain, Platform, PteFlags, Shared};
 
 /// A range of this driver.
-pub type Range<P> = gpusvm::Range<P, SvmRange<P>>;
+pub type Range<P> = framework::Range<P, SvmRange<P>>;
 /// Handle of a range of this driver.
 pub type Handle<P> = RangeHandle<P, SvmRange<P>>;
 

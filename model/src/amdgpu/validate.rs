@@ -23,7 +23,7 @@ impl<P: Platform> Svm<P> {
     /// `validate_range_vma`: every address is in a VMA of ordinary memory.
     fn validate_range_vma(&self, pages: Pages) -> Result<(), Errno> {
         let bytes = pages.bytes();
-        let mm = self.gpusvm.mm();
+        let mm = self.mm();
         let mmap = mm.mmap_read_lock();
         let mut addr = bytes.start;
         while addr < bytes.end {

@@ -26,8 +26,8 @@ use super::{Design, IoctlArgs, Svm, SvmConfig, UserAttrs};
 use crate::Errno;
 use crate::note;
 use crate::platform::{
-    Atomic, Cache, DmaAddr, Gpu, Handle, KArray, KAtomic, KCache, KPlain, KShared, KSpinLock, Kernel, Mm, Plain,
-    Platform, PteFlags, PteUpdate, RetryFault, Shared, SpinLock,
+    Atomic, Cache, DmaAddr, Gpu, Handle, KArray, KAtomic, KCache, KPlain, KShared, KSpinLock, Kernel, Mm, Objects,
+    Plain, Platform, PteFlags, PteUpdate, RetryFault, Shared, SpinLock,
 };
 use crate::units::{PAGE_SHIFT, Pages};
 
@@ -260,7 +260,7 @@ impl<P: Platform> VmManager<P> {
         }
         let handle = self.svm_of(vm).ok_or(Errno::EOPNOTSUPP)?;
         let svm = self.instance(handle);
-        if self.config.design == Design::Hardened && !current.is_same(svm.gpusvm.mm()) {
+        if self.config.design == Design::Hardened && !current.is_same(svm.mm()) {
             return Err(Errno::EPERM);
         }
         let result = svm.ioctl(args, user);

@@ -6,7 +6,7 @@ use super::types::Attrs;
 use super::uapi::Uapi;
 use crate::Errno;
 use crate::list::{List, ListLink, ListNode};
-use crate::platform::{Cache, Handle, Kernel, Plain};
+use crate::platform::{Cache, Handle, Kernel, Objects, Plain};
 use crate::tree::{Corrupt, IntervalTree, TreeLink, TreeNode};
 use crate::units::Pages;
 

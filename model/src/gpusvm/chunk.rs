@@ -5,66 +5,12 @@
 //! is chosen once: ranges never grow, shrink, split or merge. Spec drm-gpusvm 7.
 
 use super::pages::pfn_order;
-use super::{Ctx, GpuSvm, HMM_TIMEOUT_MS, NotifierHandle};
+use super::{GpuSvm, HMM_TIMEOUT_MS, Ported};
 use crate::Errno;
+use crate::framework::{ChunkSizes, Ctx, NotifierHandle};
 use crate::note;
-use crate::platform::{HmmPfn, HmmRange, HmmRequest, Kernel, Mm, Owner, Platform, Vma};
+use crate::platform::{HmmPfn, HmmRange, HmmRequest, Kernel, Mm, Owner, Vma};
 use crate::units::{Bytes, PAGE_SHIFT, PAGE_SIZE};
-
-/// How many sizes fit.
-const MAX_SIZES: usize = 8;
-
-/// The sizes a range may have, in bytes: powers of two, descending, the last one a page.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ChunkSizes {
-    sizes: [u64; MAX_SIZES],
-    count: usize,
-}
-
-impl ChunkSizes {
-    /// 2 MiB, 64 KiB, 4 KiB: what amdgpu and xe use.
-    pub const DEFAULT: ChunkSizes = match ChunkSizes::new(&[2 << 20, 64 << 10, 4 << 10]) {
-        Ok(sizes) => sizes,
-        Err(_) => unreachable!(),
-    };
-
-    /// No sizes at all. [`GpuSvm::new`] refuses it.
-    pub const EMPTY: ChunkSizes = ChunkSizes { sizes: [0; MAX_SIZES], count: 0 };
-
-    /// From a list that the kernel trusts its drivers to get right; here it is looked at.
-    ///
-    /// # Errors
-    /// `EINVAL`: more than eight, not a power of two, not descending, or the last one is not 4 KiB. An empty list is
-    /// accepted here.
-    pub const fn new(list: &[u64]) -> Result<Self, Errno> {
-        let mut sizes = [0; MAX_SIZES];
-        if list.len() > MAX_SIZES {
-            return Err(Errno::EINVAL);
-        }
-        let mut i = 0;
-        while i < list.len() {
-            if !list[i].is_power_of_two() || (i > 0 && list[i] >= list[i - 1]) {
-                return Err(Errno::EINVAL);
-            }
-            sizes[i] = list[i];
-            i += 1;
-        }
-        if i > 0 && list[i - 1] != PAGE_SIZE {
-            return Err(Errno::EINVAL);
-        }
-        Ok(ChunkSizes { sizes, count: i })
-    }
-
-    /// Whether there is none.
-    pub const fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// The sizes, largest first.
-    pub fn as_slice(&self) -> &[u64] {
-        &self.sizes[..self.count]
-    }
-}
 
 /// The `size`-aligned block of `size` bytes that holds `addr`; None where its end has no address. `size` is a power of
 /// two.
@@ -91,7 +37,7 @@ pub fn choose(
     })
 }
 
-impl<P: Platform, R: 'static> GpuSvm<P, R> {
+impl<P: Ported, R: 'static> GpuSvm<P, R> {
     /// The interval of a new range around `fault`. mmap_lock is held for read, and the driver lock.
     /// None when nothing fits (`EINVAL` for the caller).
     pub(super) fn choose_chunk(

@@ -1,11 +1,12 @@
 //! `drm_gpusvm_range_evict`: everything of a range back to system memory. Spec drm-gpusvm 13.
 
-use super::{DriverLocked, GpuSvm, HMM_TIMEOUT_MS, RangeHandle};
+use super::{GpuSvm, HMM_TIMEOUT_MS, Ported};
 use crate::Errno;
+use crate::framework::{DriverLocked, RangeHandle};
 use crate::note;
-use crate::platform::{HmmPfn, HmmRange, HmmRequest, Kernel, Mm, Owner, Platform};
+use crate::platform::{HmmPfn, HmmRange, HmmRequest, Kernel, Mm, Owner};
 
-impl<P: Platform, R: 'static> GpuSvm<P, R> {
+impl<P: Ported, R: 'static> GpuSvm<P, R> {
     /// Faults the whole of `range` in for reading and for nobody's device, so that every device page in it, of whatever
     /// GPU, takes the way of a CPU fault. Every allocation that moves sends a MIGRATE event to the range's own notifier, so
     /// the walk starts over once for each.
@@ -32,7 +33,7 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
     fn evict_alive(&self, range: RangeHandle<P, R>, deadline: u64) -> Result<(), Errno> {
         let object = self.range(range);
         let mut pfns = P::Kernel::alloc_array(object.npages(), HmmPfn::default())?;
-        let sub = self.notifier(object.notifier).sub();
+        let sub = self.notifier(object.base().notifier).sub();
         loop {
             let seq = self.mm.read_begin(sub);
             if P::Kernel::now_ms() > deadline {

@@ -1,10 +1,11 @@
 //! `drm_gpusvm_range_find_or_insert`: the range at an address, created if need be, and its notifier before it.
 //! Spec drm-gpusvm 5, 6.
 
-use super::{Ctx, DriverLocked, GpuSvm, NotifierHandle, Range, RangeHandle, TreeAccess};
+use super::{GpuSvm, Ported, RangeBase};
 use crate::Errno;
+use crate::framework::{Ctx, DriverLocked, NotifierHandle, Range, RangeHandle, TreeAccess};
 use crate::note;
-use crate::platform::{Cache, Mm, Platform};
+use crate::platform::{Cache, Mm};
 use crate::units::Bytes;
 
 /// The arguments, for the steps under mmap_lock.
@@ -14,7 +15,7 @@ struct Request<'a> {
     ctx: &'a Ctx,
 }
 
-impl<P: Platform, R: 'static> GpuSvm<P, R> {
+impl<P: Ported, R: 'static> GpuSvm<P, R> {
     /// Finds the range that holds the byte address `fault`, or creates one inside `window` (the driver's own bounds,
     /// bytes) with `data` as the driver's part. Spec drm-gpusvm 6.
     ///
@@ -101,7 +102,8 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
 
         let migrate_devmem = ctx.devmem_possible && vma.flags.anon && !vma.flags.hugetlb;
         let bytes = self.choose_chunk(mmap, notifier, &vma, fault, window, ctx).ok_or(Errno::EINVAL)?;
-        let range = self.ranges.alloc(Range::new(bytes, notifier, migrate_devmem, data()))?;
+        let driver = data();
+        let range = self.ranges.alloc(Range::new(RangeBase::new(bytes, notifier, migrate_devmem), driver))?;
 
         let nl = self.notifier_lock();
         self.notifier(notifier).ranges.insert(&self.ranges, range);

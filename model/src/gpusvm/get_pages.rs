@@ -5,14 +5,15 @@
 //! compare the number under the notifier lock. If it has not moved, no callback ran since, and none can run before the
 //! mapping is published in the flag word; a later one will see the mapping and take it down.
 
-use super::pages::{DmaEntry, pfn_order};
-use super::{Ctx, DriverLocked, GpuSvm, HMM_TIMEOUT_MS, NotifierHeld, RangeFlags, RangeHandle};
+use super::pages::{ZEROED, pfn_order};
+use super::{GpuSvm, HMM_TIMEOUT_MS, Ported};
 use crate::Errno;
+use crate::framework::{Ctx, DmaEntry, DriverLocked, NotifierHeld, RangeFlags, RangeHandle};
 use crate::note;
 use crate::pagemap::same_zdd;
 use crate::platform::{
     DeviceMemory, DevicePage, DmaAddr, DmaDirection, Gpu, HmmPfn, HmmRange, HmmRequest, Interconnect, KArray, Kernel,
-    Mm, PagemapId, Plain, Plant, Platform, Shared, Vram,
+    Mm, PagemapId, Plain, Plant, Shared, Vram,
 };
 
 /// How one pass ended.
@@ -41,7 +42,7 @@ struct Call<'a> {
     deadline: u64,
 }
 
-impl<P: Platform, R: 'static> GpuSvm<P, R> {
+impl<P: Ported, R: 'static> GpuSvm<P, R> {
     /// `drm_gpusvm_range_get_pages`: afterwards all pages of `range` are DMA mapped, or were a moment ago: only
     /// [`pages_valid`](Self::pages_valid) under NL says whether they still are.
     ///
@@ -68,7 +69,7 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
             match self.get_pages_once(range, &call) {
                 Ok(Pass::Mapped(seq)) => {
                     // After a shortcut (R3) this may be newer than what the mapping was checked against.
-                    self.range(range).pages.notifier_seq.set(seq);
+                    self.range(range).base().pages.notifier_seq.set(seq);
                     return Ok(());
                 }
                 Ok(Pass::Again(why)) => P::Kernel::retry_point(why),
@@ -87,7 +88,7 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
             return Err(Errno::EBUSY);
         }
         // R2: sleeps while this notifier is being invalidated.
-        let sub = self.notifier(self.range(range).notifier).sub();
+        let sub = self.notifier(self.range(range).base().notifier).sub();
         let seq = self.mm.read_begin(sub);
         // R3: no page table is looked at. An invalidation from here on is caught by whoever commits.
         if self.pages_valid_unlocked(range) {
@@ -116,7 +117,7 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
         pfns: &mut KArray<P, HmmPfn>,
     ) -> Result<u64, Errno> {
         let bytes = self.range(range).bytes();
-        let sub = self.notifier(self.range(range).notifier).sub();
+        let sub = self.notifier(self.range(range).base().notifier).sub();
         loop {
             let mmap = self.mm.mmap_read_lock();
             let walked = self.mm.hmm_range_fault(
@@ -151,12 +152,12 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
         pfns: &KArray<P, HmmPfn>,
     ) -> Result<Pass, Errno> {
         let bytes = self.range(range).bytes();
-        let sub = self.notifier(self.range(range).notifier).sub();
+        let sub = self.notifier(self.range(range).base().notifier).sub();
         loop {
             // M1
             let nl = self.notifier_lock();
             // M2: before the sequence, so that a dead range is not retried for a second.
-            let flags = self.range(range).pages.flags.read_once();
+            let flags = self.range(range).base().pages.flags.read_once();
             if flags.unmapped {
                 note!(P::Kernel, "get_pages: range {bytes} was unmapped meanwhile");
                 return Err(Errno::EFAULT);
@@ -167,17 +168,17 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
                 return Ok(Pass::Again("get_pages: the sequence moved"));
             }
             // M4: nothing may be allocated under NL, so drop it, and look at everything again.
-            if self.range(range).pages.dma_addr.with(Option::is_none) {
+            if self.range(range).base().pages.dma_addr.with(Option::is_none) {
                 drop(nl);
-                let array = P::Kernel::alloc_array(pfns.len(), DmaEntry::ZEROED)?;
-                self.range(range).pages.dma_addr.set(Some(array));
+                let array = P::Kernel::alloc_array(pfns.len(), ZEROED)?;
+                self.range(range).base().pages.dma_addr.set(Some(array));
                 continue;
             }
             // M5, M7. (M6 would sync the IOVA.)
             return match self.dma_map_pages(nl.held(), range, call, pfns, flags) {
                 Ok(flags) => {
                     // M8
-                    self.range(range).pages.flags.write_once(flags);
+                    self.range(range).base().pages.flags.write_once(flags);
                     drop(nl);
                     note!(P::Kernel, "get_pages: range {bytes} DMA mapped");
                     Ok(Pass::Mapped(seq))
@@ -216,7 +217,7 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
                 }
             };
             let entry = DmaEntry { addr, order, proto, direction: call.direction };
-            self.range(range).pages.dma_addr.with_mut(|array| {
+            self.range(range).base().pages.dma_addr.with_mut(|array| {
                 if let Some(array) = array {
                     array[slot] = entry;
                 }
@@ -255,7 +256,7 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
                 seen.pagemap = Some(device.pagemap);
                 // At once, so that the unmapping after an error knows it. (The kernel goes through the allocation for it,
                 // warns and says EAGAIN when that has none.)
-                self.range(range).pages.dpagemap.set(seen.pagemap);
+                self.range(range).base().pages.dpagemap.set(seen.pagemap);
             }
             Some(first) if first != device.pagemap => return Err(Errno::EOPNOTSUPP),
             Some(_) => (),
@@ -277,7 +278,7 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
     /// The `UNMAP` label: the first `mapped` pages go. The flag is set for a moment, even over nothing, because the
     /// unmapping does nothing without it.
     fn undo_map(&self, held: NotifierHeld<'_>, range: RangeHandle<P, R>, mapped: usize) {
-        let flags = &self.range(range).pages.flags;
+        let flags = &self.range(range).base().pages.flags;
         flags.write_once(RangeFlags { has_dma_mapping: true, ..flags.read_once() });
         self.unmap_locked(held, range, mapped);
     }

@@ -1,107 +1,19 @@
-//! The notifier lock's guards, and the tokens by which a signature says what must be held.
-//!
-//! Answers to `drm_gpusvm_notifier_lock/unlock`, `lockdep_assert_held` on `notifier_lock`, and
-//! `drm_gpusvm_driver_lock_held`. Spec drm-gpusvm 2.
+//! Taking the notifier lock: `drm_gpusvm_notifier_lock`, and the callback's own way. Spec drm-gpusvm 2.
 
-use super::GpuSvm;
-use crate::platform::{KRwSem, Platform, RwSem};
-use core::marker::PhantomData;
+use super::{GpuSvm, Ported};
+use crate::framework::{NotifierRead, NotifierWrite};
+use crate::platform::RwSem;
 
-/// Says that the driver lock is held exclusively for `'a`. The framework does not know which lock that is, so the
-/// driver vouches by lending its guard.
-///
-/// ```
-/// # use model::gpusvm::DriverLocked;
-/// # use model::platform::{KRwSem, Platform, RwSem};
-/// fn locked<P: Platform>(guard: &<KRwSem<P, ()> as RwSem<()>>::WriteGuard<'_>) {
-///     DriverLocked::by::<P>(guard);
-/// }
-/// ```
-/// The same lock for read does not do:
-/// ```compile_fail,E0308
-/// # use model::gpusvm::DriverLocked;
-/// # use model::platform::{KRwSem, Platform, RwSem};
-/// fn locked<P: Platform>(guard: &<KRwSem<P, ()> as RwSem<()>>::ReadGuard<'_>) {
-///     DriverLocked::by::<P>(guard);
-/// }
-/// ```
-#[derive(Clone, Copy)]
-pub struct DriverLocked<'a>(PhantomData<&'a ()>);
-
-impl<'a> DriverLocked<'a> {
-    /// `guard` is the driver lock, an rwsem held for write: the compiler takes nothing less. That it is this driver's
-    /// and not another rwsem without data, the driver vouches for.
-    pub fn by<P: Platform>(_guard: &'a <KRwSem<P, ()> as RwSem<()>>::WriteGuard<'_>) -> Self {
-        DriverLocked(PhantomData)
-    }
-}
-
-impl DriverLocked<'static> {
-    /// Nothing else runs, as when everything has ended, or in a test with one thread: the caller as good as holds it.
-    pub fn at_rest() -> Self {
-        DriverLocked(PhantomData)
-    }
-}
-
-/// The notifier lock, held for read (`drm_gpusvm_notifier_lock`): no callback runs. Do not enter reclaim.
-pub struct NotifierRead<'a, P: Platform>(#[allow(dead_code)] <KRwSem<P, ()> as RwSem<()>>::ReadGuard<'a>);
-
-/// The notifier lock, held for write: the caller is the callback. Do not enter reclaim.
-pub struct NotifierWrite<'a, P: Platform>(#[allow(dead_code)] <KRwSem<P, ()> as RwSem<()>>::WriteGuard<'a>);
-
-impl<P: Platform> NotifierRead<'_, P> {
-    /// The proof, for functions that do not care about the mode.
-    pub fn held(&self) -> NotifierHeld<'_> {
-        NotifierHeld { write: false, of: PhantomData }
-    }
-}
-
-impl<P: Platform> NotifierWrite<'_, P> {
-    /// The proof, for functions that do not care about the mode.
-    pub fn held(&self) -> NotifierHeld<'_> {
-        NotifierHeld { write: true, of: PhantomData }
-    }
-}
-
-/// Says that the notifier lock is held for `'a`, in either mode.
-#[derive(Clone, Copy)]
-pub struct NotifierHeld<'a> {
-    write: bool,
-    of: PhantomData<&'a ()>,
-}
-
-impl NotifierHeld<'_> {
-    /// Whether it is held for write, that is by the callback.
-    pub fn is_write(self) -> bool {
-        self.write
-    }
-}
-
-/// Why the caller may walk a notifier's tree of ranges.
-pub enum TreeAccess<'a, 'g, P: Platform> {
-    /// It holds the driver lock. (The notifier lock for read alone does **not** do: trees change under it.)
-    Driver(DriverLocked<'a>),
-    /// It is the callback.
-    Callback(&'a NotifierWrite<'g, P>),
-}
-
-impl<P: Platform> Clone for TreeAccess<'_, '_, P> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<P: Platform> Copy for TreeAccess<'_, '_, P> {}
-
-impl<P: Platform, R: 'static> GpuSvm<P, R> {
+impl<P: Ported, R: 'static> GpuSvm<P, R> {
     /// `drm_gpusvm_notifier_lock`: NL for read, until dropped. Inside mmap_lock and the driver lock. Not recursive.
     #[track_caller]
     pub fn notifier_lock(&self) -> NotifierRead<'_, P> {
-        NotifierRead(self.notifier_lock.read())
+        NotifierRead::new(self.notifier_lock.read())
     }
 
     /// NL for write: the callback, and nobody else.
     #[track_caller]
     pub(super) fn notifier_lock_in_callback(&self) -> NotifierWrite<'_, P> {
-        NotifierWrite(self.notifier_lock.write())
+        NotifierWrite::new(self.notifier_lock.write())
     }
 }

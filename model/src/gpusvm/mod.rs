@@ -6,40 +6,25 @@
 //! ([`GpuSvm::find_or_insert`]), collects and DMA-maps its pages ([`GpuSvm::get_pages`]), and commits them to GPU page
 //! tables under the notifier lock, where [`GpuSvm::pages_valid`] says whether an invalidation got in between.
 //!
+//! What a driver knows of all this is the trait [`framework::Instance`](crate::framework::Instance).
+//!
 //! Source: spec drm-gpusvm.md 1-15 (Linux 7.2). The steps and their numbers (R1.. and M1..) are the spec's.
 //!
 //! | file | what |
 //! |---|---|
-//! | [`locks`] | the notifier lock's guards, and the tokens that say what is held |
+//! | `instance` | the port behind the trait that the driver knows |
+//! | `locks` | taking the notifier lock |
 //! | [`chunk`] | which chunk size a new range gets |
 //! | `find_or_insert` | lookup and creation of notifier and range |
 //! | [`pages`] | the DMA array: is it valid, walk it, unmap it, free it |
 //! | `get_pages` | `hmm_range_fault` plus DMA mapping, against concurrent invalidations |
 //! | `evict` | everything of a range back to system memory |
 //! | [`scan`] | where the pages of a range are |
-//! | [`range`](mod@range) | the range object: flags, references, iteration, removal |
+//! | [`range`](mod@range) | ranges: references, iteration, removal |
 //! | [`notifier`] | the notifier object: windows, iteration, the invalidate wrapper |
 //!
-//! # Lock contract (spec drm-gpusvm 2)
-//!
-//! "Driver lock" is the driver's own lock around everything (amdgpu: `svm_lock`, exclusive), proved by a
-//! [`DriverLocked`]. "NL" is the notifier lock, one rwsem per instance.
-//!
-//! | data | to change it | to look at it |
-//! |---|---|---|
-//! | tree of notifiers | driver lock | driver lock |
-//! | a notifier's tree of ranges | driver lock **and** NL for *read* | driver lock, or NL for *write* |
-//! | flag word, DMA array contents | driver lock and NL for read, or NL for write | NL; flag word: also as a hint |
-//! | the DMA array itself | driver lock; freed under NL too | driver lock; NL if the flag word says it is mapped |
-//! | `notifier_seq` | driver lock | driver lock |
-//!
-//! A tree may change under a *read* lock because all that change it hold the driver lock, and the only reader without
-//! the driver lock is the callback, which holds NL for write. Trees and arrays are [`Plain`]
-//! data, so the lab checks this table on every access.
-//!
-//! Order: driver lock, mmap_lock (read), NL. NL is never held while mmap_lock is taken. Whoever holds NL must not enter
-//! reclaim: the kernel tells lockdep so when an instance is created, and therefore the DMA array is allocated with
-//! NL dropped. `read_begin` and the removal of an interval notifier wait for running invalidations: never under NL.
+//! The lock contract is the [framework's](crate::framework). Trees and arrays are [`Plain`] data, so the lab checks it on
+//! every access. Whoever holds NL must not enter reclaim, and therefore the DMA array is allocated with NL dropped.
 //!
 //! # Device memory
 //!
@@ -59,21 +44,24 @@ pub mod chunk;
 mod evict;
 mod find_or_insert;
 mod get_pages;
-pub mod locks;
+mod instance;
+mod locks;
 pub mod notifier;
 pub mod pages;
 pub mod range;
 pub mod scan;
 
-pub use chunk::ChunkSizes;
-pub use locks::{DriverLocked, NotifierHeld, NotifierRead, NotifierWrite, TreeAccess};
-pub use notifier::{Notifier, NotifierHandle};
-pub use pages::DmaEntry;
-pub use range::{Range, RangeFlags, RangeHandle};
+pub use crate::framework::{
+    ChunkSizes, Config, Ctx, DmaEntry, DriverLocked, NotifierHandle, NotifierHeld, NotifierRead, NotifierWrite, Range,
+    RangeFlags, RangeHandle, TreeAccess,
+};
+pub use notifier::Notifier;
+pub use range::RangeBase;
 pub use scan::ScanResult;
 
 use crate::Errno;
-use crate::platform::{Cache, ClientId, KCache, KRwSem, Kernel, Mm, Owner, Plain, Platform, RwSem};
+use crate::framework::Framework;
+use crate::platform::{Cache, KCache, KRwSem, Kernel, Mm, Plain, Platform, RwSem};
 use crate::tree::IntervalTree;
 use crate::units::Bytes;
 
@@ -83,51 +71,25 @@ pub const HMM_TIMEOUT_MS: u64 = 1000;
 /// `LONG_MAX`: the end of what teardown walks, and a sequence number that never matches.
 pub(super) const LONG_MAX: u64 = i64::MAX as u64;
 
-/// What an instance is made with (`drm_gpusvm_init`). Spec drm-gpusvm 1.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Config {
-    /// For timelines.
-    pub name: &'static str,
-    /// First legal fault address, bytes.
-    pub mm_start: u64,
-    /// Length of the legal fault window in bytes. The address `mm_start + mm_range` itself passes, as in the kernel.
-    pub mm_range: u64,
-    /// Size and alignment of a notifier in bytes, a power of two.
-    pub notifier_size: u64,
-    /// The sizes a range may have.
-    pub chunk_sizes: ChunkSizes,
-    /// Whom the callbacks of this instance's notifiers go to.
-    pub client: ClientId,
+/// The port as a [`Framework`].
+pub struct Port;
+
+impl<P: Ported> Framework<P> for Port {
+    type Instance<R: 'static> = GpuSvm<P, R>;
+    type RangeBase<R: 'static> = RangeBase<P, R>;
+    type Notifier<R: 'static> = Notifier<P, R>;
+    type ReadGuard<'a> = <KRwSem<P, ()> as RwSem<()>>::ReadGuard<'a>;
+    type WriteGuard<'a> = <KRwSem<P, ()> as RwSem<()>>::WriteGuard<'a>;
 }
 
-/// Per-call options (`struct drm_gpusvm_ctx`). The kernel's `in_notifier` is two functions here
-/// ([`GpuSvm::unmap_pages`], [`GpuSvm::unmap_pages_in_notifier`]).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Ctx {
-    /// The GPU will only read: a VMA without write permission is fine, pages are faulted in for read and mapped
-    /// `DMA_TO_DEVICE`.
-    pub read_only: bool,
-    /// In bytes: a chunk of at most this size (and more than 4 KiB) is chosen only where the CPU has all its pages.
-    /// 0 switches the test off.
-    pub check_pages_threshold: u64,
-    /// The driver can put anonymous memory on the device: remembered in a new range's `migrate_devmem`.
-    pub devmem_possible: bool,
-    /// System pages are refused with `EFAULT`.
-    pub devmem_only: bool,
-    /// `device_private_page_owner`: device pages of this owner are mapped where they are; those of others are first
-    /// brought back to system memory. [`Owner::NONE`]: all are.
-    pub owner: Owner,
-    /// For how many milliseconds memory that goes to the device may not be taken back by the CPU. Nothing here looks at
-    /// it; the driver hands it on to [`Pagemap`](crate::pagemap::Pagemap).
-    pub timeslice_ms: u64,
-    /// A mapping may be part device, part system memory, and lie in several allocations of one device.
-    pub allow_mixed: bool,
-}
+/// A platform whose framework is this port.
+pub trait Ported: Platform<Framework = Port> {}
+impl<P: Platform<Framework = Port>> Ported for P {}
 
 /// One instance (`struct drm_gpusvm`), embedded in the driver's own. `R` is what the driver adds to each range.
 ///
 /// Not counted. [`GpuSvm::fini`] must have been called before it is dropped.
-pub struct GpuSvm<P: Platform, R: 'static> {
+pub struct GpuSvm<P: Ported, R: 'static> {
     config: Config,
     mm: P::Mm,
     gpu: P::Gpu,
@@ -139,7 +101,7 @@ pub struct GpuSvm<P: Platform, R: 'static> {
     ranges: KCache<P, Range<P, R>>,
 }
 
-impl<P: Platform, R: 'static> GpuSvm<P, R> {
+impl<P: Ported, R: 'static> GpuSvm<P, R> {
     /// `drm_gpusvm_init`. Takes an `mmgrab` on `mm`, given back by [`fini`](Self::fini). Spec drm-gpusvm 4.
     ///
     /// # Errors

@@ -11,21 +11,19 @@
 //! start over. Ranges that are mapped stay mapped.
 
 use super::chunk::aligned_block;
-use super::{DriverLocked, GpuSvm, NotifierWrite, Range};
+use super::{GpuSvm, Ported};
 use crate::Errno;
+use crate::framework::{DriverLocked, NotifierHandle, NotifierWrite, Range};
 use crate::note;
-use crate::platform::{Cache, Handle, KPlain, Mm, MmuEvent, NotifierEntry, Plain, Platform};
+use crate::platform::{Cache, KPlain, Mm, MmuEvent, NotifierEntry, Objects, Plain, Platform};
 use crate::tree::{IntervalTree, TreeLink, TreeNode};
 use crate::units::Bytes;
-
-/// A reference to a [`Notifier`]; not counted. Its bits are the cookie of the mmu interval notifier.
-pub type NotifierHandle<P, R> = Handle<Notifier<P, R>>;
 
 /// The mm's name for a registered interval notifier.
 type Sub<P> = <<P as Platform>::Mm as Mm<<P as Platform>::Kernel>>::Sub;
 
-/// `struct drm_gpusvm_notifier`.
-pub struct Notifier<P: Platform, R: 'static> {
+/// `struct drm_gpusvm_notifier`. The bits of its handle are the cookie of the mmu interval notifier.
+pub struct Notifier<P: Ported, R: 'static> {
     /// The window. Constant.
     bytes: Bytes,
     /// The embedded `mmu_interval_notifier`: set once, before any callback can arrive.
@@ -38,7 +36,7 @@ pub struct Notifier<P: Platform, R: 'static> {
     pub(super) removed: KPlain<P, bool>,
 }
 
-impl<P: Platform, R: 'static> Notifier<P, R> {
+impl<P: Ported, R: 'static> Notifier<P, R> {
     /// The window, `notifier_size` bytes at a multiple of `notifier_size`. Constant.
     pub fn bytes(&self) -> Bytes {
         self.bytes
@@ -54,7 +52,7 @@ impl<P: Platform, R: 'static> Notifier<P, R> {
     }
 }
 
-impl<P: Platform, R: 'static> TreeNode<P::Kernel> for Notifier<P, R> {
+impl<P: Ported, R: 'static> TreeNode<P::Kernel> for Notifier<P, R> {
     fn link(&self) -> &KPlain<P, TreeLink<Self>> {
         &self.link
     }
@@ -66,7 +64,7 @@ impl<P: Platform, R: 'static> TreeNode<P::Kernel> for Notifier<P, R> {
     }
 }
 
-impl<P: Platform, R: 'static> GpuSvm<P, R> {
+impl<P: Ported, R: 'static> GpuSvm<P, R> {
     /// The notifier. A handle of a freed one is a violation of I4 in the lab.
     #[track_caller]
     pub fn notifier(&self, notifier: NotifierHandle<P, R>) -> &Notifier<P, R> {

@@ -6,15 +6,16 @@
 //! No page reference is kept: an entry may be used only while the range is valid under the notifier lock. Nothing
 //! marks pages dirty or accessed.
 
-use super::{GpuSvm, NotifierHeld, NotifierWrite, RangeFlags, RangeHandle};
+use super::{GpuSvm, Ported};
 use crate::Errno;
+use crate::framework::{DmaEntry, NotifierHeld, NotifierWrite, RangeFlags, RangeHandle};
 use crate::note;
 use crate::platform::{
-    DmaAddr, DmaDirection, Gpu, HmmPfn, Interconnect, KArray, KPlain, KShared, PagemapId, Plain, Platform, Shared, Vram,
+    DmaAddr, DmaDirection, Gpu, HmmPfn, Interconnect, KArray, KPlain, KShared, PagemapId, Plain, Shared, Vram,
 };
 
 /// `struct drm_gpusvm_pages`.
-pub(super) struct Pages<P: Platform> {
+pub(super) struct Pages<P: Ported> {
     /// One entry per *mapping* (not per page), in address order; as many slots as pages, and what lies behind the last
     /// mapping is unused. None until `get_pages` needs it. Replaced under the driver lock; contents under NL.
     pub(super) dma_addr: KPlain<P, Option<KArray<P, DmaEntry>>>,
@@ -27,24 +28,9 @@ pub(super) struct Pages<P: Platform> {
     pub(super) flags: KShared<P, RangeFlags>,
 }
 
-/// One DMA mapping (`struct drm_pagemap_addr`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct DmaEntry {
-    /// Bus address of its first byte.
-    pub addr: DmaAddr,
-    /// log2 of its pages.
-    pub order: u8,
-    /// How it is reached.
-    pub proto: Interconnect,
-    /// What it was mapped for.
-    pub direction: DmaDirection,
-}
-
-impl DmaEntry {
-    /// A slot of a fresh array.
-    pub(super) const ZEROED: DmaEntry =
-        DmaEntry { addr: DmaAddr(0), order: 0, proto: Interconnect::System, direction: DmaDirection::Bidirectional };
-}
+/// A slot of a fresh DMA array.
+pub(super) const ZEROED: DmaEntry =
+    DmaEntry { addr: DmaAddr(0), order: 0, proto: Interconnect::System, direction: DmaDirection::Bidirectional };
 
 /// `drm_gpusvm_hmm_pfn_to_order`: log2 of the pages that can be mapped together from slot `index` of an array of
 /// `npages`: the rest of the CPU mapping the page is part of, clipped at the end of the array, rounded down to a power
@@ -57,25 +43,25 @@ pub fn pfn_order(pfn: &HmmPfn, index: usize, npages: usize) -> u8 {
     rest.min((npages - index) as u64).ilog2() as u8
 }
 
-impl<P: Platform, R: 'static> GpuSvm<P, R> {
+impl<P: Ported, R: 'static> GpuSvm<P, R> {
     /// `drm_gpusvm_range_pages_valid`: whether the range is mapped, so that its DMA array may be used for as long as
     /// the notifier lock is held. Does **not** look at `unmapped`. Spec drm-gpusvm 9.
     #[track_caller]
     pub fn pages_valid(&self, _held: NotifierHeld<'_>, range: RangeHandle<P, R>) -> bool {
-        let flags = self.range(range).pages.flags.read_once();
+        let flags = self.range(range).base().pages.flags.read_once();
         flags.has_devmem_pages || flags.has_dma_mapping
     }
 
     /// `pages.dpagemap`: whose memory the device pages are in that the range maps, one pagemap at most. None when it maps none.
     #[track_caller]
     pub fn pages_pagemap(&self, _held: NotifierHeld<'_>, range: RangeHandle<P, R>) -> Option<PagemapId> {
-        self.range(range).pages.dpagemap.get()
+        self.range(range).base().pages.dpagemap.get()
     }
 
     /// `drm_gpusvm_pages_valid_unlocked`, the shortcut at the top of `get_pages`. A DMA array that is not valid is
     /// freed here, so every invalidation costs a new one. Driver lock; takes NL for read.
     pub(super) fn pages_valid_unlocked(&self, range: RangeHandle<P, R>) -> bool {
-        if self.range(range).pages.dma_addr.with(Option::is_none) {
+        if self.range(range).base().pages.dma_addr.with(Option::is_none) {
             return false;
         }
         let nl = self.notifier_lock();
@@ -99,7 +85,7 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
         range: RangeHandle<P, R>,
         f: impl FnMut(u64, DmaEntry) -> Result<(), Errno>,
     ) -> Result<(), Errno> {
-        if self.range(range).pages.dma_addr.with(Option::is_none) {
+        if self.range(range).base().pages.dma_addr.with(Option::is_none) {
             return Err(Errno::EINVAL);
         }
         self.walk_dma(range, self.range(range).npages(), f)
@@ -115,7 +101,9 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
         let (mut page, mut slot) = (0, 0);
         while page < npages {
             // One slot at a time, because `f` may block and a plain cell must not be open then.
-            let Some(entry) = self.range(range).pages.dma_addr.with(|a| a.as_ref().map(|a| a[slot])) else { break };
+            let Some(entry) = self.range(range).base().pages.dma_addr.with(|a| a.as_ref().map(|a| a[slot])) else {
+                break;
+            };
             f(page as u64, entry)?;
             page += 1 << entry.order;
             slot += 1;
@@ -139,7 +127,7 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
     /// `__drm_gpusvm_unmap_pages` of the first `npages` pages: nothing unless `has_dma_mapping`; afterwards the range
     /// is not valid. The DMA array stays allocated.
     pub(super) fn unmap_locked(&self, _held: NotifierHeld<'_>, range: RangeHandle<P, R>, npages: usize) {
-        let flags = self.range(range).pages.flags.read_once();
+        let flags = self.range(range).base().pages.flags.read_once();
         if !flags.has_dma_mapping {
             return;
         }
@@ -153,14 +141,14 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
         debug_assert!(unmapped.is_ok(), "the closure does not fail");
         // Both flags in one store: who reads the word without the lock never sees half of it.
         let cleared = RangeFlags { has_devmem_pages: false, has_dma_mapping: false, ..flags };
-        self.range(range).pages.flags.write_once(cleared);
-        self.range(range).pages.dpagemap.set(None);
+        self.range(range).base().pages.flags.write_once(cleared);
+        self.range(range).base().pages.dpagemap.set(None);
         note!(P::Kernel, "unmap_pages: range {} is not DMA mapped any more", self.range(range).bytes());
     }
 
     /// `__drm_gpusvm_free_pages`: the DMA array, which is not mapped. Driver lock and NL.
     pub(super) fn free_dma_addr(&self, _held: NotifierHeld<'_>, range: RangeHandle<P, R>) {
-        let array = self.range(range).pages.dma_addr.with_mut(Option::take);
+        let array = self.range(range).base().pages.dma_addr.with_mut(Option::take);
         drop(array);
     }
 }

@@ -1,20 +1,18 @@
-//! The range: the unit that is mapped, invalidated and removed as a whole.
+//! The port's part of a range, and what is done with ranges.
 //!
 //! Answers to `struct drm_gpusvm_range` and its lookup, iteration, reference and removal functions. Spec drm-gpusvm 1,
 //! 3, 11, 12.
 
 use super::pages::Pages;
-use super::{DriverLocked, GpuSvm, LONG_MAX, NotifierHandle, NotifierWrite, TreeAccess};
+use super::{GpuSvm, LONG_MAX, Ported};
+use crate::framework::{self, DriverLocked, NotifierHandle, NotifierWrite, Range, RangeFlags, RangeHandle, TreeAccess};
 use crate::note;
-use crate::platform::{Atomic, Cache, Handle, KAtomic, KCache, KPlain, KShared, Kernel, Mm, Plain, Platform, Shared};
+use crate::platform::{Atomic, Cache, KAtomic, KCache, KPlain, KShared, Kernel, Mm, Objects, Plain, Shared};
 use crate::tree::{TreeLink, TreeNode};
-use crate::units::{Bytes, PAGE_SHIFT};
+use crate::units::Bytes;
 
-/// A reference-by-hand to a [`Range`]. Copying it takes no reference: see [`GpuSvm::range_get`].
-pub type RangeHandle<P, R> = Handle<Range<P, R>>;
-
-/// `struct drm_gpusvm_range` with its pages, and `driver`, what the driver adds (the kernel's `range_alloc` op).
-pub struct Range<P: Platform, R: 'static> {
+/// `struct drm_gpusvm_range` with its pages.
+pub struct RangeBase<P: Ported, R: 'static> {
     /// Constant.
     bytes: Bytes,
     /// Constant. Dangles once the range is removed and was its notifier's last.
@@ -24,15 +22,13 @@ pub struct Range<P: Platform, R: 'static> {
     /// In the notifier's tree: changed under the driver lock and NL for read.
     link: KPlain<P, TreeLink<Range<P, R>>>,
     pub(super) pages: Pages<P>,
-    /// The driver's part; its fields say what protects them.
-    pub driver: R,
 }
 
-impl<P: Platform, R: 'static> Range<P, R> {
+impl<P: Ported, R: 'static> RangeBase<P, R> {
     /// `drm_gpusvm_range_alloc`: one reference, nothing mapped, a sequence number that never matches.
-    pub(super) fn new(bytes: Bytes, notifier: NotifierHandle<P, R>, migrate_devmem: bool, driver: R) -> Self {
+    pub(super) fn new(bytes: Bytes, notifier: NotifierHandle<P, R>, migrate_devmem: bool) -> Self {
         let flags = RangeFlags { migrate_devmem, ..RangeFlags::default() };
-        Range {
+        RangeBase {
             bytes,
             notifier,
             refcount: KAtomic::<P>::new("range.refcount", 1),
@@ -43,35 +39,12 @@ impl<P: Platform, R: 'static> Range<P, R> {
                 notifier_seq: KPlain::<P, _>::new(LONG_MAX),
                 flags: KShared::<P, _>::new("range.flags", flags),
             },
-            driver,
         }
-    }
-
-    /// `[start, end)`, aligned to its own size. Constant.
-    pub fn bytes(&self) -> Bytes {
-        self.bytes
-    }
-
-    /// Number of pages. Constant.
-    pub fn npages(&self) -> usize {
-        (self.bytes.len() >> PAGE_SHIFT) as usize
     }
 
     /// The notifier it was created in. The handle dangles once the range has been removed.
     pub fn notifier(&self) -> NotifierHandle<P, R> {
         self.notifier
-    }
-
-    /// `READ_ONCE` of the flag word: exact under the notifier lock, a hint without.
-    #[track_caller]
-    pub fn flags(&self) -> RangeFlags {
-        self.pages.flags.read_once()
-    }
-
-    /// How many references there are. Exact at rest only.
-    #[track_caller]
-    pub fn refcount(&self) -> u64 {
-        self.refcount.load()
     }
 
     /// The notifier sequence at which `get_pages` last succeeded, `LONG_MAX` before. Nothing here judges validity by
@@ -82,34 +55,31 @@ impl<P: Platform, R: 'static> Range<P, R> {
     }
 }
 
-impl<P: Platform, R: 'static> TreeNode<P::Kernel> for Range<P, R> {
+impl<P: Ported, R: 'static> framework::RangeBase for RangeBase<P, R> {
+    fn bytes(&self) -> Bytes {
+        self.bytes
+    }
+    fn flags(&self) -> RangeFlags {
+        self.pages.flags.read_once()
+    }
+    fn refcount(&self) -> u64 {
+        self.refcount.load()
+    }
+}
+
+impl<P: Ported, R: 'static> TreeNode<P::Kernel> for Range<P, R> {
     fn link(&self) -> &KPlain<P, TreeLink<Self>> {
-        &self.link
+        &self.base().link
     }
     fn first(&self) -> u64 {
-        self.bytes.start
+        self.base().bytes.start
     }
     fn last(&self) -> u64 {
-        self.bytes.end - 1
+        self.base().bytes.end - 1
     }
 }
 
-/// `struct drm_gpusvm_pages_flags`: one word, so that it can be read and written at once. Spec drm-gpusvm 1.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct RangeFlags {
-    /// Memory of this range may live on the device. Set at creation, never changed.
-    pub migrate_devmem: bool,
-    /// An UNMAP event hit the range. Never cleared: the range is garbage.
-    pub unmapped: bool,
-    /// An UNMAP event hit the range and left a part of it alone. Never cleared.
-    pub partial_unmap: bool,
-    /// Device pages are mapped.
-    pub has_devmem_pages: bool,
-    /// Pages are DMA mapped.
-    pub has_dma_mapping: bool,
-}
-
-impl<P: Platform, R: 'static> GpuSvm<P, R> {
+impl<P: Ported, R: 'static> GpuSvm<P, R> {
     /// The range. A handle of a freed one is a violation of I4 in the lab.
     #[track_caller]
     pub fn range(&self, range: RangeHandle<P, R>) -> &Range<P, R> {
@@ -124,16 +94,16 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
     /// `drm_gpusvm_range_get`: one more reference.
     #[track_caller]
     pub fn range_get(&self, range: RangeHandle<P, R>) {
-        self.range(range).refcount.inc_return();
+        self.range(range).base().refcount.inc_return();
     }
 
     /// `drm_gpusvm_range_put`: one reference less, and the last one frees the range with its driver part. Any context.
     #[track_caller]
     pub fn range_put(&self, range: RangeHandle<P, R>) {
         let object = self.range(range);
-        let left = object.refcount.dec_return();
+        let left = object.base().refcount.dec_return();
         if left == 0 {
-            note!(P::Kernel, "range {} freed", object.bytes);
+            note!(P::Kernel, "range {} freed", object.bytes());
             self.ranges.free(range);
         }
     }
@@ -159,8 +129,8 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
         end: u64,
         _access: TreeAccess<'_, '_, P>,
     ) -> Option<RangeHandle<P, R>> {
-        let ranges = &self.notifier(self.range(range).notifier).ranges;
-        ranges.next(&self.ranges, range).filter(|&next| self.range(next).bytes.start < end)
+        let ranges = &self.notifier(self.range(range).base().notifier).ranges;
+        ranges.next(&self.ranges, range).filter(|&next| self.range(next).bytes().start < end)
     }
 
     /// `drm_gpusvm_range_set_unmapped`: an UNMAP event took `event`. `partial_unmap` is set when the range sticks out
@@ -168,14 +138,14 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
     #[track_caller]
     pub fn set_unmapped(&self, _held: &NotifierWrite<'_, P>, range: RangeHandle<P, R>, event: Bytes) {
         let object = self.range(range);
-        let mut flags = object.pages.flags.read_once();
+        let mut flags = object.base().pages.flags.read_once();
         flags.unmapped = true;
-        if object.bytes.start < event.start || object.bytes.end > event.end {
+        if object.bytes().start < event.start || object.bytes().end > event.end {
             flags.partial_unmap = true;
         }
-        object.pages.flags.write_once(flags);
+        object.base().pages.flags.write_once(flags);
         let how = if flags.partial_unmap { "unmapped in part" } else { "unmapped" };
-        note!(P::Kernel, "set_unmapped: range {} {how} by {event}", object.bytes);
+        note!(P::Kernel, "set_unmapped: range {} {how} by {event}", object.bytes());
     }
 
     /// `drm_gpusvm_range_remove`: DMA unmaps the range, takes it out of its notifier's tree and drops the tree's
@@ -185,7 +155,7 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
     /// GPU's own page tables must have been cleared before. Warns when no notifier is linked at the range (a range that
     /// was removed already, or never inserted) and when the range is not in the tree.
     pub fn range_remove(&self, locked: DriverLocked<'_>, range: RangeHandle<P, R>) {
-        let (bytes, npages) = (self.range(range).bytes, self.range(range).npages());
+        let (bytes, npages) = (self.range(range).bytes(), self.range(range).npages());
         let Some(notifier) = self.find_notifier(locked, bytes.start) else {
             return P::Kernel::warn(format_args!("range_remove: no notifier at range {bytes}"));
         };

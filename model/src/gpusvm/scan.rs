@@ -1,8 +1,9 @@
 //! `drm_gpusvm_scan_mm`: where the pages of a range are. Spec drm-gpusvm 14.
 
 use super::pages::pfn_order;
-use super::{DriverLocked, GpuSvm, HMM_TIMEOUT_MS, RangeHandle};
-use crate::platform::{DeviceMemory, HmmPfn, HmmRange, HmmRequest, Kernel, Mm, Owner, PagemapId, Platform};
+use super::{GpuSvm, HMM_TIMEOUT_MS, Ported};
+use crate::framework::{DriverLocked, RangeHandle};
+use crate::platform::{DeviceMemory, HmmPfn, HmmRange, HmmRequest, Kernel, Mm, Owner, PagemapId};
 
 /// `enum drm_gpusvm_scan_result`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -56,7 +57,7 @@ impl Kinds {
     }
 }
 
-impl<P: Platform, R: 'static> GpuSvm<P, R> {
+impl<P: Ported, R: 'static> GpuSvm<P, R> {
     /// Looks where the pages of `range` are, without bringing any in; device pages of `owner` are seen, others count as
     /// missing. The answer was true at one moment and is advice only. `wanted` None stands for system memory, and then
     /// [`ScanResult::Equal`] does.
@@ -75,7 +76,7 @@ impl<P: Platform, R: 'static> GpuSvm<P, R> {
         let Ok(mut pfns) = P::Kernel::alloc_array(object.npages(), HmmPfn::default()) else {
             return ScanResult::Unpopulated;
         };
-        let sub = self.notifier(object.notifier).sub();
+        let sub = self.notifier(object.base().notifier).sub();
         loop {
             let walk = HmmRange {
                 notifier: sub,

@@ -9,8 +9,8 @@ use crate::Errno;
 use crate::list::{List, ListLink, ListNode};
 use crate::note;
 use crate::platform::{
-    Atomic, Cache, KAtomic, KPlain, KShared, KSpinLock, Kernel, Mm, Plain, Platform, Shared, SpinLock, Vram, VramBlock,
-    Work,
+    Atomic, Cache, KAtomic, KPlain, KShared, KSpinLock, Kernel, Mm, Objects, Plain, Platform, Shared, SpinLock, Vram,
+    VramBlock, Work,
 };
 
 /// A pointer to a [`Bo`].

@@ -7,7 +7,7 @@
 
 use super::Svms;
 use super::range::Handle;
-use crate::platform::{Cache, Kernel, Platform, Shared};
+use crate::platform::{Kernel, Objects, Platform, Shared};
 use core::fmt;
 
 /// A range's `child_list`.

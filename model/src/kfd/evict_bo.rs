@@ -11,7 +11,7 @@ use super::bo::BoHandle;
 use super::range::BoRef;
 use crate::Errno;
 use crate::note;
-use crate::platform::{Cache, Kernel, Mm, Plain, Platform, Shared, SpinLock, VramBlock, Work};
+use crate::platform::{Kernel, Mm, Objects, Plain, Platform, Shared, SpinLock, VramBlock, Work};
 
 impl<P: Platform> Svms<P> {
     /// TTM wants `block` of GPU `gpu` empty, and waits. Inside somebody's `vram_alloc`, with whatever that holds.

@@ -10,7 +10,7 @@ use super::gpus::GpuSet;
 use super::pte::{VramOf, svm_pte_flags};
 use super::range::{Handle, Range, WorkOp};
 use crate::attr::{self, Access, Location, Segment};
-use crate::platform::{Atomic, Cache, Gpu, Kernel, Plain, Platform, PteFlags, Shared, SpinLock};
+use crate::platform::{Atomic, Gpu, Kernel, Objects, Plain, Platform, PteFlags, Shared, SpinLock};
 use crate::tree::Corrupt;
 use crate::units::Pages;
 

@@ -14,7 +14,7 @@ use crate::Errno;
 use crate::attr::Flags;
 use crate::note;
 use crate::platform::{
-    Cache, DmaAddr, Fence, Gpu, HmmPfn, HmmRange, HmmRequest, KArray, Kernel, Mm, Owner, Plain, Plant, Platform,
+    DmaAddr, Fence, Gpu, HmmPfn, HmmRange, HmmRequest, KArray, Kernel, Mm, Objects, Owner, Plain, Plant, Platform,
     PteUpdate, Shared,
 };
 use crate::units::{Bytes, PAGE_SHIFT, Pages};

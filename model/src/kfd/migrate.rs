@@ -10,8 +10,8 @@ use super::range::{Handle, Range};
 use crate::Errno;
 use crate::note;
 use crate::platform::{
-    Cache, CopyJob, DeviceMemory, DmaAddr, DmaDirection, Fence, Gpu, KArray, Kernel, MigratePfn, MigrateSelect,
-    MigrateVma, Mm, Platform, Shared, Vram,
+    CopyJob, DeviceMemory, DmaAddr, DmaDirection, Fence, Gpu, KArray, Kernel, MigratePfn, MigrateSelect, MigrateVma,
+    Mm, Objects, Platform, Shared, Vram,
 };
 use crate::units::{Bytes, PAGE_SHIFT, PAGE_SIZE, Pages};
 

@@ -11,7 +11,9 @@ use super::gpus::MAX_GPUS;
 use crate::Errno;
 use crate::list::{ListLink, ListNode};
 use crate::note;
-use crate::platform::{Atomic, Cache, KArray, KAtomic, KMutex, KPlain, KShared, Mm, Mutex, Plain, Platform, Shared};
+use crate::platform::{
+    Atomic, Cache, KArray, KAtomic, KMutex, KPlain, KShared, Mm, Mutex, Objects, Plain, Platform, Shared,
+};
 use crate::tree::{TreeLink, TreeNode};
 use crate::units::Pages;
 use core::fmt;

@@ -8,7 +8,8 @@ use super::Pagemap;
 use crate::Errno;
 use crate::note;
 use crate::platform::{
-    Atomic, Cache, Completion, Handle, KAtomic, KCompletion, KPlain, Kernel, Plain, Platform, SpinLock, Vram, VramBlock,
+    Atomic, Cache, Completion, Handle, KAtomic, KCompletion, KPlain, Kernel, Objects, Plain, Platform, SpinLock, Vram,
+    VramBlock,
 };
 use crate::tree::{TreeLink, TreeNode};
 use crate::units::PAGE_SHIFT;

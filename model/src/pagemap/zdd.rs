@@ -8,7 +8,7 @@
 use super::{DevmemHandle, Pagemap};
 use crate::Errno;
 use crate::note;
-use crate::platform::{Atomic, Cache, Completion, Handle, KAtomic, Platform};
+use crate::platform::{Atomic, Cache, Completion, Handle, KAtomic, Objects, Platform};
 
 /// Names a [`Zdd`]. Copying it takes no reference.
 pub type ZddHandle<P> = Handle<Zdd<P>>;

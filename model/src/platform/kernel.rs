@@ -224,8 +224,9 @@ pub trait Plain<T>: Sized {
     }
 }
 
-/// A generation-checked reference to an object of a [`Cache`]. Copying it is not taking a reference: objects are
-/// counted by hand where the kernel counts by hand.
+/// A reference to an object of a [`Cache`], generation-checked, or to one that a framework keeps ([`Objects`]): then its
+/// 64 bits may be a pointer. Copying it is not taking a reference: objects are counted by hand where the kernel counts by
+/// hand.
 pub struct Handle<T> {
     /// Slot in the cache.
     pub index: u32,
@@ -271,16 +272,20 @@ impl<T> fmt::Debug for Handle<T> {
     }
 }
 
+/// Where the objects live that handles name.
+pub trait Objects<T> {
+    /// The object. A handle of a freed object is a violation of I4 in the lab, from which this does not return.
+    #[track_caller]
+    fn get(&self, handle: Handle<T>) -> &T;
+}
+
 /// `kmem_cache`: objects with stable addresses and a detected use after free.
-pub trait Cache<T: 'static>: Sized {
+pub trait Cache<T: 'static>: Objects<T> + Sized {
     /// `kmem_cache_create`. Errors: `ENOMEM`.
     fn new(name: &'static str) -> Result<Self, Errno>;
     /// Allocates; sleeps and may enter reclaim (`GFP_KERNEL`). Errors: `ENOMEM`, and `value` is dropped.
     #[track_caller]
     fn alloc(&self, value: T) -> Result<Handle<T>, Errno>;
-    /// The object. A handle of a freed object is a violation of I4 in the lab, from which this does not return.
-    #[track_caller]
-    fn get(&self, handle: Handle<T>) -> &T;
     /// Frees the object. Freeing twice is a violation of I4.
     #[track_caller]
     fn free(&self, handle: Handle<T>);

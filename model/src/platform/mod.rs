@@ -1,8 +1,8 @@
 //! The traits through which the driver sees the world.
 //!
 //! [`Platform`] is the one type parameter of the driver. It bundles a [`Kernel`] (locks, cells, caches, workqueues,
-//! time), an [`Mm`] (the mirrored address space) and a [`Gpu`] (page tables, TLB, DMA, queue control). The simulator,
-//! loom and the kernel module each implement these once.
+//! time), an [`Mm`] (the mirrored address space) and a [`Gpu`] (page tables, TLB, DMA, queue control), and says which
+//! [`Framework`] the driver sits on. The simulator, loom and the kernel module each implement these once.
 //!
 //! # Which cell for which datum
 //!
@@ -27,10 +27,14 @@ pub use mm::*;
 pub use retry_faults::*;
 pub use vram::*;
 
+use crate::framework::Framework;
+
 /// Everything the driver needs from the outside.
 pub trait Platform: Sized + 'static {
     /// Locks, cells, caches, workqueues.
     type Kernel: Kernel;
+    /// `drm_gpusvm`: [our port](crate::gpusvm::Port), or the kernel's own.
+    type Framework: Framework<Self>;
     /// The process address space that is mirrored.
     type Mm: Mm<Self::Kernel> + DeviceMemory<Self::Kernel>;
     /// One GPU as seen by one VM of it.

@@ -5,7 +5,7 @@
 
 use interleave::Sim;
 use model::Errno;
-use model::platform::{Cache, ClientId, Handle, Kernel, QueueKind, WorkFunc, WorkQueue};
+use model::platform::{Cache, ClientId, Handle, Kernel, Objects, QueueKind, WorkFunc, WorkQueue};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 
@@ -44,6 +44,12 @@ type SimOf<T> = <Sim as Kernel>::Cache<T>;
 /// The lab's cache, counted and with failing allocations.
 pub(crate) struct ProbeCache<T: 'static>(SimOf<T>);
 
+impl<T: 'static> Objects<T> for ProbeCache<T> {
+    fn get(&self, handle: Handle<T>) -> &T {
+        self.0.get(handle)
+    }
+}
+
 impl<T: 'static> Cache<T> for ProbeCache<T> {
     fn new(name: &'static str) -> Result<Self, Errno> {
         SimOf::<T>::new(name).map(ProbeCache)
@@ -55,9 +61,6 @@ impl<T: 'static> Cache<T> for ProbeCache<T> {
         let handle = self.0.alloc(value)?;
         LIVE.set(LIVE.get() + 1);
         Ok(handle)
-    }
-    fn get(&self, handle: Handle<T>) -> &T {
-        self.0.get(handle)
     }
     fn free(&self, handle: Handle<T>) {
         self.0.free(handle);

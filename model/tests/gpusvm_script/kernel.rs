@@ -250,8 +250,8 @@ impl<T> Plain<T> for Field<T> {
     fn with_mut<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         // One row of the lock contract, by type: a tree of ranges changes under the notifier lock. (What a thread of
         // its own would make a data race, one thread can only assert.)
-        if std::any::type_name::<T>().contains("Handle<model::gpusvm::range::Range<")
-            || std::any::type_name::<T>().contains("TreeLink<model::gpusvm::range::Range<")
+        if std::any::type_name::<T>().contains("Handle<model::framework::range::Range<")
+            || std::any::type_name::<T>().contains("TreeLink<model::framework::range::Range<")
         {
             assert!(holds("notifier_lock"), "a tree of ranges changes without the notifier lock");
         }
@@ -286,6 +286,11 @@ pub(crate) struct Slab<T: 'static> {
     /// By slot; None when freed. A slot is used once.
     slots: RefCell<Vec<Option<&'static T>>>,
 }
+impl<T> Objects<T> for Slab<T> {
+    fn get(&self, handle: Handle<T>) -> &T {
+        self.slots.borrow()[handle.index as usize].unwrap_or_else(|| panic!("I4: {} {handle:?} is freed", self.name))
+    }
+}
 impl<T> Cache<T> for Slab<T> {
     fn new(name: &'static str) -> Result<Self, Errno> {
         OBJECTS.with_borrow_mut(|o| o.insert(name, 0));
@@ -297,9 +302,6 @@ impl<T> Cache<T> for Slab<T> {
         let mut slots = self.slots.borrow_mut();
         slots.push(Some(Box::leak(Box::new(value))));
         Ok(Handle::from_parts(slots.len() as u32 - 1, 1))
-    }
-    fn get(&self, handle: Handle<T>) -> &T {
-        self.slots.borrow()[handle.index as usize].unwrap_or_else(|| panic!("I4: {} {handle:?} is freed", self.name))
     }
     fn free(&self, handle: Handle<T>) {
         let object = self.slots.borrow_mut()[handle.index as usize].take();

@@ -21,7 +21,7 @@ pub(crate) use mm::ScriptMm;
 
 use model::Errno;
 use model::gpusvm::{
-    ChunkSizes, Config, Ctx, DriverLocked, GpuSvm, NotifierHandle, NotifierWrite, RangeHandle, TreeAccess,
+    ChunkSizes, Config, Ctx, DriverLocked, GpuSvm, NotifierHandle, NotifierWrite, Port, RangeHandle, TreeAccess,
 };
 use model::platform::{ClientId, EventKind, MmuEvent, Owner, Plant, Platform, VmaFlags};
 use model::units::Bytes;
@@ -33,6 +33,7 @@ use std::rc::Rc;
 pub(crate) struct Script;
 impl Platform for Script {
     type Kernel = Seq;
+    type Framework = Port;
     type Mm = ScriptMm;
     type Gpu = ScriptGpu;
 }

@@ -8,6 +8,7 @@ use interleave::lab::{Invariant, Lab, Violation};
 use model::Errno;
 use model::amdgpu::{IoctlArgs, UserAttrs};
 use model::attr::{AttrType, UapiAttr};
+use model::gpusvm::Port;
 use model::kfd::{KFD_IOCTL_SVM_OP_GET_ATTR, KFD_IOCTL_SVM_OP_SET_ATTR, Svms, SvmsConfig, WorkOp};
 use model::platform::*;
 use model::units::{Bytes, PAGE_SIZE, Pages};
@@ -22,6 +23,7 @@ pub(crate) type Mm = AddressSpace<Sim>;
 pub(crate) struct Machine;
 impl Platform for Machine {
     type Kernel = Sim;
+    type Framework = Port;
     type Mm = Mm;
     type Gpu = Counted;
 }

@@ -8,6 +8,7 @@ use model::amdgpu::inspect::RangeView;
 use model::amdgpu::uapi::{AMDGPU_SVM_OP_GET_ATTR, AMDGPU_SVM_OP_RESET_ATTR, AMDGPU_SVM_OP_SET_ATTR};
 use model::amdgpu::{Design, IoctlArgs, Svm, SvmConfig, UserAttrs};
 use model::attr::{Attrs, UapiAttr};
+use model::gpusvm::Port;
 use model::platform::*;
 use model::units::{Bytes, PAGE_SHIFT, PAGE_SIZE, Pages};
 use sim_gpu::{Access, GpuConfig, GpuFault, GpuVm, Kfd, properties};
@@ -18,6 +19,7 @@ use std::rc::Rc;
 pub(crate) struct Simulated;
 impl Platform for Simulated {
     type Kernel = Sim;
+    type Framework = Port;
     type Mm = AddressSpace<Sim>;
     type Gpu = TestGpu;
 }

@@ -4,7 +4,7 @@ use super::super::Svm;
 use super::super::range::Handle;
 use super::{MappingAttrs, Queued, Unfinished, is_transient};
 use crate::Errno;
-use crate::gpusvm::{Ctx, DriverLocked, NotifierHeld};
+use crate::framework::{Ctx, DriverLocked, Instance, NotifierHeld};
 use crate::note;
 use crate::platform::{Fence, Gpu, Kernel, Plain, Plant, Platform, PteFlags};
 

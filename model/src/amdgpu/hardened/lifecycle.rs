@@ -8,7 +8,7 @@ use super::super::Svm;
 use super::map::{Pass, Purpose};
 use super::{Queued, RangeState};
 use crate::Errno;
-use crate::gpusvm::{DriverLocked, TreeAccess};
+use crate::framework::{DriverLocked, Instance, TreeAccess};
 use crate::note;
 use crate::platform::{DelayedWork, Plain, Platform, PteFlags, Work, WorkQueue};
 use crate::units::{Bytes, Pages};

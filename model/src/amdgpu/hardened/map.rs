@@ -9,7 +9,7 @@ use super::super::range::{Handle, SvmRange};
 use super::{MappingAttrs, Unfinished, is_transient};
 use crate::Errno;
 use crate::attr::Flags;
-use crate::gpusvm::{Ctx, DriverLocked};
+use crate::framework::{Ctx, DriverLocked, Instance};
 use crate::note;
 use crate::platform::{Kernel, Mm, Plain, Platform, Vma};
 use crate::units::{Bytes, PAGE_SIZE, Pages};
@@ -231,7 +231,7 @@ impl<P: Platform> Svm<P> {
     /// # Errors
     /// The process is gone.
     fn vma_from(&self, addr: u64) -> Result<Option<Vma>, Unfinished> {
-        let mm = self.gpusvm.mm();
+        let mm = self.mm();
         if !mm.mmget_not_zero() {
             return Err(Unfinished::MmGone);
         }

@@ -6,7 +6,7 @@
 use super::super::range::{Handle, SvmRange};
 use super::super::{RESTORE_DELAY_MS, Svm};
 use super::{Queued, RangeState};
-use crate::gpusvm::{NotifierHandle, NotifierWrite, TreeAccess};
+use crate::framework::{Instance, NotifierHandle, NotifierWrite, TreeAccess};
 use crate::note;
 use crate::platform::{DelayedWork, EventKind, Gpu, Kernel, MmuEvent, Plain, Plant, Platform, Work};
 

@@ -8,7 +8,7 @@
 use super::super::Svm;
 use super::super::range::Handle;
 use super::Queued;
-use crate::gpusvm::{DriverLocked, NotifierHeld, NotifierRead};
+use crate::framework::{DriverLocked, Instance, NotifierHeld, NotifierRead};
 use crate::note;
 use crate::platform::{Plain, Platform};
 

@@ -6,7 +6,7 @@
 
 use super::super::Svm;
 use crate::Errno;
-use crate::gpusvm::{DriverLocked, NotifierHeld, NotifierRead};
+use crate::framework::{DriverLocked, NotifierHeld, NotifierRead};
 use crate::note;
 use crate::platform::{Gpu, Plain, Platform};
 
@@ -19,7 +19,7 @@ impl<P: Platform> Svm<P> {
         if self.hardened.gate.with(|g| g.stopped) {
             return;
         }
-        let counted = match self.gpu.quiesce_mm(self.gpusvm.mm()) {
+        let counted = match self.gpu.quiesce_mm(self.mm()) {
             Ok(()) => true,
             Err(e) => {
                 note!(P::Kernel, "quiesce failed with {e}");
@@ -35,7 +35,7 @@ impl<P: Platform> Svm<P> {
         if !self.hardened.gate.with(|g| g.stopped) {
             return;
         }
-        if let Err(e) = self.gpu.resume_mm(self.gpusvm.mm()) {
+        if let Err(e) = self.gpu.resume_mm(self.mm()) {
             note!(P::Kernel, "resume failed with {e}");
         }
         self.hardened.gate.with_mut(|g| g.stopped = false);

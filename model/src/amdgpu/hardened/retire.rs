@@ -8,7 +8,7 @@ use super::super::range::{Handle, SvmRange};
 use super::{Queued, RangeState, Unfinished};
 use crate::Errno;
 use crate::attr::Flags;
-use crate::gpusvm::{DriverLocked, NotifierHandle, NotifierHeld, TreeAccess};
+use crate::framework::{DriverLocked, Instance, NotifierHandle, NotifierHeld, TreeAccess};
 use crate::note;
 use crate::platform::{Gpu, Plain, Platform, PteFlags};
 use crate::units::Bytes;

@@ -7,7 +7,7 @@ use super::super::range::Handle;
 use super::super::{RESTORE_DELAY_MS, Svm};
 use super::Unfinished;
 use super::map::{Pass, Purpose};
-use crate::gpusvm::DriverLocked;
+use crate::framework::{DriverLocked, Instance};
 use crate::note;
 use crate::platform::{DelayedWork, Plain, Platform};
 

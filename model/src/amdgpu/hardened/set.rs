@@ -9,7 +9,7 @@ use super::super::poc::set::Request;
 use super::map::{Pass, Purpose};
 use crate::Errno;
 use crate::attr::{Access, AttrTree, AttrType, Attrs, Flags, Segment, Trigger, UapiAttr};
-use crate::gpusvm::DriverLocked;
+use crate::framework::DriverLocked;
 use crate::note;
 use crate::platform::{Kernel, Plain, Platform};
 use crate::units::Pages;

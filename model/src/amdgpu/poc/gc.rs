@@ -3,7 +3,7 @@
 use super::super::Svm;
 use super::queue::{QueueOp, Which};
 use crate::Errno;
-use crate::gpusvm::DriverLocked;
+use crate::framework::DriverLocked;
 use crate::note;
 use crate::platform::{DelayedWork, Platform};
 use crate::units::Pages;

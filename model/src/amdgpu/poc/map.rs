@@ -4,7 +4,7 @@ use super::super::Svm;
 use super::super::range::{Handle, SvmRange};
 use crate::Errno;
 use crate::attr::{Attrs, Flags};
-use crate::gpusvm::{Ctx, DriverLocked, NotifierHeld, TreeAccess};
+use crate::framework::{Ctx, DriverLocked, Instance, NotifierHeld, TreeAccess};
 use crate::note;
 use crate::platform::{Fence, Gpu, Kernel, Plant, Platform, PteFlags, Shared};
 use crate::units::{Bytes, Pages};

@@ -8,7 +8,7 @@ use super::super::Svm;
 use super::super::range::SvmRange;
 use super::queue::QueueOp;
 use crate::attr::Flags;
-use crate::gpusvm::{NotifierHandle, NotifierWrite, TreeAccess};
+use crate::framework::{Instance, NotifierHandle, NotifierWrite, TreeAccess};
 use crate::note;
 use crate::platform::{Atomic, EventKind, Gpu, Kernel, MmuEvent, Plant, Platform, Shared};
 

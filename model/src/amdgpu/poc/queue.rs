@@ -5,6 +5,7 @@
 
 use super::super::range::{Handle, Range};
 use super::super::{RESTORE_DELAY_MS, Svm};
+use crate::framework::Instance;
 use crate::list::List;
 use crate::note;
 use crate::platform::{Atomic, DelayedWork, Plain, Platform, SpinLock, Work};

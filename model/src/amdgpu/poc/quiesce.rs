@@ -23,7 +23,7 @@ impl<P: Platform> Svm<P> {
             note!(P::Kernel, "cmpxchg quiesced 0->1 fails: the queues count as stopped, and are not stopped again");
             return;
         }
-        if let Err(e) = self.gpu.quiesce_mm(self.gpusvm.mm()) {
+        if let Err(e) = self.gpu.quiesce_mm(self.mm()) {
             self.poc.kfd_queues_quiesced.store(0);
             note!(P::Kernel, "quiesce failed with {e}; the notifier goes on");
         }
@@ -34,7 +34,7 @@ impl<P: Platform> Svm<P> {
         if self.poc.kfd_queues_quiesced.cmpxchg(1, 0) != 1 {
             return;
         }
-        if let Err(e) = self.gpu.resume_mm(self.gpusvm.mm()) {
+        if let Err(e) = self.gpu.resume_mm(self.mm()) {
             note!(P::Kernel, "resume failed with {e}");
         }
     }

@@ -5,7 +5,7 @@
 
 use super::super::{RESTORE_DELAY_MS, Svm};
 use super::queue::Which;
-use crate::gpusvm::DriverLocked;
+use crate::framework::{DriverLocked, Instance};
 use crate::note;
 use crate::platform::{Atomic, DelayedWork, Kernel, Platform, SpinLock};
 

@@ -6,7 +6,7 @@
 use super::super::Svm;
 use crate::Errno;
 use crate::attr::{AttrChange, Flags, Trigger, UapiAttr};
-use crate::gpusvm::DriverLocked;
+use crate::framework::DriverLocked;
 use crate::note;
 use crate::platform::{Kernel, Platform};
 use crate::units::Pages;

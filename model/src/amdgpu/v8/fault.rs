@@ -9,7 +9,7 @@ use super::migrate::prefer_vram;
 use super::{FAULT_ATTEMPTS, RETRY_FAULT_PENDING_MS};
 use crate::Errno;
 use crate::attr::{AttrHandle, Attrs, Flags, Segment};
-use crate::gpusvm::DriverLocked;
+use crate::framework::{DriverLocked, Instance};
 use crate::note;
 use crate::platform::{Atomic, DeviceMemory, FaultTime, Kernel, Mm, Plain, Platform, RetryFault, RetryFaults, Shared};
 use crate::units::{PAGE_SHIFT, Pages};
@@ -24,7 +24,7 @@ impl<P: Platform> Svm<P> {
             note!(P::Kernel, "fault {:#x}: closing, dropped", fault.addr);
             return Ok(());
         }
-        let mm = self.gpusvm.mm();
+        let mm = self.mm();
         if !mm.mmget_not_zero() {
             note!(P::Kernel, "fault {:#x}: the process is dying, dropped", fault.addr);
             return Ok(());
@@ -83,7 +83,7 @@ impl<P: Platform> Svm<P> {
     /// `EFAULT` (no VMA), `EOPNOTSUPP` (device memory), `ENOMEM`.
     fn v8_unregistered_attrs(&self, addr: u64, gap: Pages, attrs: Attrs) -> Result<AttrHandle<P::Kernel>, Errno> {
         let vma = {
-            let mm = self.gpusvm.mm();
+            let mm = self.mm();
             let mmap = mm.mmap_read_lock();
             self.v8_check_vma(&mmap, addr)?
         };
@@ -106,7 +106,7 @@ impl<P: Platform> Svm<P> {
     /// # Errors
     /// `EPERM`.
     fn v8_fault_allowed(&self, fault: &RetryFault) -> Result<(), Errno> {
-        let mm = self.gpusvm.mm();
+        let mm = self.mm();
         let mmap = mm.mmap_read_lock();
         match mm.find_vma(&mmap, fault.addr).filter(|vma| vma.bytes.contains(fault.addr)) {
             Some(vma) if !vma.flags.read || fault.write && !vma.flags.write => Err(Errno::EPERM),

@@ -4,7 +4,7 @@
 //! PTEs are not its trade: the notifier has cleared those of the munmapped part, and the others stay (race R27).
 
 use super::super::Svm;
-use crate::gpusvm::DriverLocked;
+use crate::framework::{DriverLocked, Instance};
 use crate::note;
 use crate::platform::{Kernel, Platform};
 

@@ -7,7 +7,7 @@
 use super::super::Svm;
 use super::super::range::Handle;
 use crate::Errno;
-use crate::gpusvm::{DriverLocked, TreeAccess};
+use crate::framework::{DriverLocked, Instance, TreeAccess};
 use crate::note;
 use crate::platform::{Gpu, Platform, Shared};
 use crate::units::Pages;

@@ -4,7 +4,7 @@
 //! there, and it is not looked at again under any lock by those who passed it.
 
 use super::super::Svm;
-use crate::gpusvm::DriverLocked;
+use crate::framework::{DriverLocked, Instance};
 use crate::platform::{Atomic, Platform, RetryFaults, Work, WorkQueue};
 
 impl<P: Platform> Svm<P> {

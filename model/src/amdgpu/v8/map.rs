@@ -7,7 +7,7 @@ use super::RangeOwned;
 use super::migrate::prefer_vram;
 use crate::Errno;
 use crate::attr::{Attrs, Flags};
-use crate::gpusvm::{Ctx, DriverLocked, NotifierHeld};
+use crate::framework::{Ctx, DriverLocked, Instance, NotifierHeld};
 use crate::note;
 use crate::platform::{Fence, Gpu, Interconnect, Kernel, Plain, Plant, Platform, PteUpdate, Shared};
 use crate::units::{Bytes, Pages};

@@ -5,7 +5,7 @@ use super::super::Svm;
 use super::super::range::Handle;
 use crate::Errno;
 use crate::attr::Attrs;
-use crate::gpusvm::{Ctx, DriverLocked};
+use crate::framework::{Ctx, DriverLocked, Instance};
 use crate::note;
 use crate::pagemap::{MigrateDetails, Pagemap};
 use crate::platform::{Mm, Owner, Platform, VramBlock};
@@ -51,7 +51,7 @@ impl<P: Platform> Svm<P> {
         let details = MigrateDetails { timeslice_ms, ..MigrateDetails::default() };
         let mut retries = 1;
         loop {
-            let result = pagemap.populate_mm(self.gpusvm.mm(), range.bytes(), &details);
+            let result = pagemap.populate_mm(self.mm(), range.bytes(), &details);
             if result != Err(Errno::EBUSY) || retries == 0 {
                 if let Err(e) = result {
                     note!(P::Kernel, "range {}: migration to the GPU failed with {e}", range.bytes());

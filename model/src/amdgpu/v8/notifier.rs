@@ -5,7 +5,7 @@
 
 use super::super::Svm;
 use super::super::range::{Handle, SvmRange};
-use crate::gpusvm::{NotifierHandle, NotifierWrite, TreeAccess};
+use crate::framework::{Instance, NotifierHandle, NotifierWrite, TreeAccess};
 use crate::note;
 use crate::platform::{Atomic, EventKind, Gpu, Kernel, MmuEvent, Plant, Platform, RetryFaults, Shared};
 

@@ -6,6 +6,7 @@
 
 use super::super::Svm;
 use super::super::range::{Handle, Range};
+use crate::framework::Instance;
 use crate::list::List;
 use crate::note;
 use crate::platform::{Atomic, Plain, Platform, SpinLock, Work};

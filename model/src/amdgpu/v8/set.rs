@@ -7,7 +7,7 @@ use super::super::Svm;
 use crate::Errno;
 use crate::attr::v4::Shown;
 use crate::attr::{AttrChange, Trigger, UapiAttr, check_pages, request_pages};
-use crate::gpusvm::DriverLocked;
+use crate::framework::DriverLocked;
 use crate::note;
 use crate::platform::{Kernel, Mm, Platform, Vma, Work};
 use crate::units::Pages;
@@ -28,7 +28,7 @@ impl<P: Platform> Svm<P> {
     /// # Errors
     /// `EFAULT` (none), `EOPNOTSUPP` (VM_IO, VM_PFNMAP, VM_MIXEDMAP).
     pub(super) fn v8_check_vma(&self, mmap: &<P::Mm as Mm<P::Kernel>>::ReadGuard<'_>, addr: u64) -> Result<Vma, Errno> {
-        let vma = self.gpusvm.mm().find_vma(mmap, addr).filter(|vma| vma.bytes.contains(addr)).ok_or(Errno::EFAULT)?;
+        let vma = self.mm().find_vma(mmap, addr).filter(|vma| vma.bytes.contains(addr)).ok_or(Errno::EFAULT)?;
         if vma.flags.io || vma.flags.pfnmap || vma.flags.mixedmap {
             return Err(Errno::EOPNOTSUPP);
         }
@@ -43,7 +43,7 @@ impl<P: Platform> Svm<P> {
     fn v8_validate_range_vma(&self, pages: Pages) -> Result<(), Errno> {
         check_pages(pages)?;
         let bytes = pages.bytes();
-        let mmap = self.gpusvm.mm().mmap_read_lock();
+        let mmap = self.mm().mmap_read_lock();
         let mut addr = bytes.start;
         while addr < bytes.end {
             addr = self.v8_check_vma(&mmap, addr)?.bytes.end;
