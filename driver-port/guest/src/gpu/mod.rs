@@ -38,11 +38,14 @@ const ALIKE: &[Check] = &[
     ("two processes, two address spaces", child),
 ];
 
-/// What the first posting does not do: it takes the attributes of a huge page of which a part is unmapped, because the
-/// kernel splits that first, which is an event for all of it; and it does not count a stop that hung, and so does not undo it.
+/// What the first posting does not do. Of a huge page of which a part is unmapped it takes all attributes, because the
+/// kernel splits that page first, which is an event for all of it. A stop that hung it does not count, and so does not undo.
+/// And when a process ends while its restore worker has something to do, the worker goes round for ever, and with it waits
+/// for ever who closes the file (race R3).
 const OURS: &[Check] = &[
     ("a huge mapping: one leaf, of which a part can go", huge),
     ("a hang at the stop counts as stopped", queues::hangs),
+    ("a process ends with work in flight", life::exit_in_flight),
 ];
 
 fn run(checks: &mut Checks<'_>, args: &Args) {
