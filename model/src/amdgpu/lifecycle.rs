@@ -60,7 +60,8 @@ impl<P: Platform> Svm<P> {
             },
             mm,
             gpu.clone(),
-        )?;
+        )
+        .inspect_err(|_| attr_trees.free(attr_tree))?;
         gpusvm.driver_set_lock(&svm_lock);
         note!(P::Kernel, "svm init: {}, XNACK {}", config.design.name(), if xnack_enabled { "on" } else { "off" });
         Ok(Svm {
@@ -97,6 +98,14 @@ impl<P: Platform> Svm<P> {
     #[must_use]
     pub fn put(&self) -> bool {
         self.refcount.dec_return() == 0
+    }
+
+    /// What [`Svm::fini`] has left in case somebody still looked: the attribute tree, which `poc-v1` alone frees there. For
+    /// who has put the last reference, and frees the instance next.
+    pub(super) fn release(&self) {
+        if self.design != Design::PocV1 {
+            self.attr_trees.free(self.attr_tree);
+        }
     }
 
     /// `amdgpu_svm_close`: no new work from here on; waits for the workers. Idempotent. Nothing held.

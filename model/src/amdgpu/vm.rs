@@ -286,9 +286,10 @@ impl<P: Platform> VmManager<P> {
         Some(svm)
     }
 
-    /// `kref_put`: the last one frees the struct, and nothing else.
+    /// `kref_put`: the last one frees the struct, and what `fini` has left of it.
     pub fn put_instance(&self, svm: SvmHandle<P>) {
         if self.instance(svm).put() {
+            self.instance(svm).release();
             self.instances.free(svm);
             self.live.dec_return();
         }
