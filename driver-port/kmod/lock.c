@@ -20,21 +20,23 @@
 /* ---- lock classes ---- */
 
 /* lockdep keeps name and key for ever, so both are in the module's own memory. */
-struct lock_class {
+struct svmlab_lock_class {
 	enum svmlab_lock_kind kind;
 	char name[40];
 	struct lock_class_key key;
 };
 
-static struct lock_class classes[64];
+static struct svmlab_lock_class classes[64];
 static unsigned int nr_classes;
 static DEFINE_SPINLOCK(classes_lock);
 
-/* The class of this name, made by whoever asks first; NULL: the table is full. */
-static struct lock_class *lock_class(enum svmlab_lock_kind kind, const char *name, size_t len)
+/* The class of this name, made by whoever asks first; NULL: the table is full, or a test wants that. */
+static struct svmlab_lock_class *lock_class(enum svmlab_lock_kind kind, const char *name, size_t len)
 {
-	struct lock_class *class;
+	struct svmlab_lock_class *class;
 
+	if (svmlab_fails())
+		return NULL;
 	if (WARN_ON(len >= sizeof(class->name)))
 		return NULL;
 	guard(spinlock)(&classes_lock);
@@ -53,7 +55,7 @@ static struct lock_class *lock_class(enum svmlab_lock_kind kind, const char *nam
 
 struct mutex *svmlab_c_mutex_new(const char *name, size_t len)
 {
-	struct lock_class *class = lock_class(SVMLAB_MUTEX, name, len);
+	struct svmlab_lock_class *class = lock_class(SVMLAB_MUTEX, name, len);
 	struct mutex *lock = class ? kmalloc(sizeof(*lock), GFP_KERNEL) : NULL;
 
 	if (lock)
@@ -81,7 +83,7 @@ void svmlab_c_mutex_unlock(struct mutex *lock)
 
 spinlock_t *svmlab_c_spin_new(const char *name, size_t len)
 {
-	struct lock_class *class = lock_class(SVMLAB_SPINLOCK, name, len);
+	struct svmlab_lock_class *class = lock_class(SVMLAB_SPINLOCK, name, len);
 	spinlock_t *lock = class ? kmalloc(sizeof(*lock), GFP_KERNEL) : NULL;
 
 	if (lock) {
@@ -110,7 +112,7 @@ void svmlab_c_spin_unlock(spinlock_t *lock)
 
 struct rw_semaphore *svmlab_c_rwsem_new(const char *name, size_t len)
 {
-	struct lock_class *class = lock_class(SVMLAB_RWSEM, name, len);
+	struct svmlab_lock_class *class = lock_class(SVMLAB_RWSEM, name, len);
 	struct rw_semaphore *sem = class ? kmalloc(sizeof(*sem), GFP_KERNEL) : NULL;
 
 	if (sem)

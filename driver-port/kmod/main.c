@@ -5,12 +5,17 @@
 
 static int __init svmlab_init(void)
 {
-	return svmlab_device_init();
+	int err = svmlab_device_init();
+
+	if (!err)
+		svmlab_selftest_init();
+	return err;
 }
 module_init(svmlab_init);
 
 static void __exit svmlab_exit(void)
 {
+	svmlab_selftest_exit();
 	svmlab_device_exit();
 	svmlab_registry_exit();
 #ifdef SVMLAB_LAB

@@ -28,7 +28,7 @@ static DEFINE_MUTEX(caches_lock);
 struct svmlab_cache *svmlab_c_cache_get(const char *name, size_t len, u32 size, u32 align)
 {
 	struct svmlab_cache *cache;
-	char *full = kasprintf(GFP_KERNEL, "svmlab_%.*s_%u", (int)len, name, size);
+	char *full = svmlab_fails() ? NULL : kasprintf(GFP_KERNEL, "svmlab_%.*s_%u", (int)len, name, size);
 
 	if (!full)
 		return NULL;
@@ -61,7 +61,7 @@ no_cache:
 
 void *svmlab_c_cache_alloc(struct svmlab_cache *cache)
 {
-	return kmem_cache_alloc(cache->cache, GFP_KERNEL);
+	return svmlab_fails() ? NULL : kmem_cache_alloc(cache->cache, GFP_KERNEL);
 }
 
 void svmlab_c_cache_free(struct svmlab_cache *cache, void *object)
@@ -72,7 +72,7 @@ void svmlab_c_cache_free(struct svmlab_cache *cache, void *object)
 void *svmlab_c_kvmalloc(size_t size)
 {
 	/* More would be a warning there. */
-	return size <= INT_MAX ? kvmalloc(size, GFP_KERNEL) : NULL;
+	return size <= INT_MAX && !svmlab_fails() ? kvmalloc(size, GFP_KERNEL) : NULL;
 }
 
 void svmlab_c_kvfree(void *memory)

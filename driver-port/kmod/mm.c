@@ -118,7 +118,7 @@ static const struct mmu_interval_notifier_ops sub_ops = {
 
 struct svmlab_sub *svmlab_c_sub_new(u32 client, u64 cookie)
 {
-	struct svmlab_sub *sub = kzalloc(sizeof(*sub), GFP_KERNEL);
+	struct svmlab_sub *sub = svmlab_fails() ? NULL : kzalloc(sizeof(*sub), GFP_KERNEL);
 
 	if (sub) {
 		sub->client = client;

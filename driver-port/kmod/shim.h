@@ -14,7 +14,6 @@ struct mm_struct;
 struct mutex;
 struct rw_semaphore;
 struct spinlock;
-struct lock_class_key;
 struct device;
 struct mmu_notifier;
 
@@ -27,11 +26,6 @@ struct svmlab_place {
 };
 
 /* ---- lock.c ---- */
-struct svmlab_lock_class {
-	const char *name;
-	struct lock_class_key *key;
-};
-
 enum svmlab_lock_kind { SVMLAB_MUTEX, SVMLAB_SPINLOCK, SVMLAB_RWSEM };
 
 struct mutex *svmlab_c_mutex_new(const char *name, size_t len);
@@ -279,6 +273,45 @@ bool svmlab_c_copy_to_user(u64 to, const void *from, size_t size);
 int svmlab_device_init(void);
 void svmlab_device_exit(void);
 
+/* ---- selftest.c ---- */
+struct svmlab_thread;
+
+#ifdef SVMLAB_LAB
+/* Whether the allocation that is about to be made is one that a test wants to fail. */
+bool svmlab_fails(void);
+void svmlab_selftest_init(void);
+void svmlab_selftest_exit(void);
+#else
+static inline bool svmlab_fails(void)
+{
+	return false;
+}
+
+static inline void svmlab_selftest_init(void)
+{
+}
+
+static inline void svmlab_selftest_exit(void)
+{
+}
+#endif
+/* Runs run(arg) in a task of its own, in the address space of the running one, which is to join it. */
+struct svmlab_thread *svmlab_c_thread_run(void (*run)(void *arg), void *arg);
+void svmlab_c_thread_join(struct svmlab_thread *thread);
+void svmlab_c_sleep_ms(u32 ms);
+bool svmlab_c_in_atomic(void);
+bool svmlab_c_is_noreclaim(void);
+/* The nth allocation of the running task fails, from 1; 0: none does. */
+void svmlab_c_fail_allocation(u32 nth);
+/* Private anonymous memory, at addr unless that is 0; 0: it failed. */
+u64 svmlab_c_map(u64 addr, u64 size, bool write);
+bool svmlab_c_unmap(u64 addr, u64 size);
+bool svmlab_c_poke(u64 addr, u64 value);
+/* The first word of a page frame. */
+u64 svmlab_c_peek_frame(u64 pfn);
+struct mm_struct *svmlab_c_current_mm(void);
+void svmlab_c_mm_facts(struct mm_struct *mm, u64 facts[3]);
+
 /* ---- what Rust is called for ---- */
 
 /* The invalidate op of the subscription (client, cookie); false: it would sleep and must not. */
@@ -289,6 +322,10 @@ void svmlab_rs_gpusvm_invalidate(u32 client, u64 notifier, u32 event, u64 start,
 void svmlab_rs_work(u32 client, u32 func);
 /* Whether places are told: one load each as long as they are not. */
 void svmlab_rs_gate_arm(bool on);
+/* The name of a test, or of a planted bug; NULL: there are not so many. */
+const char *svmlab_rs_selftest_name(bool plants, u32 number, size_t *len);
+/* Runs it: how many bytes of text say what was wrong, 0 when nothing was. */
+size_t svmlab_rs_selftest(bool plants, u32 number, char *text, size_t size);
 /* Whether notes are made. */
 void svmlab_rs_log_switch(bool on);
 /* The module is loaded, with this device on the bus; a negative errno. */

@@ -40,7 +40,7 @@ static void wq_release(struct kref *kref)
 
 struct svmlab_wq *svmlab_c_wq_new(const char *name, size_t len, bool ordered)
 {
-	struct svmlab_wq *wq = kzalloc(sizeof(*wq), GFP_KERNEL);
+	struct svmlab_wq *wq = svmlab_fails() ? NULL : kzalloc(sizeof(*wq), GFP_KERNEL);
 
 	if (!wq)
 		return NULL;
@@ -102,7 +102,7 @@ struct svmlab_work *svmlab_c_work_new(struct svmlab_wq *wq, u32 client, u32 func
 
 	if (WARN_ON(func >= FUNCS))
 		return NULL;
-	work = kzalloc(sizeof(*work), GFP_KERNEL);
+	work = svmlab_fails() ? NULL : kzalloc(sizeof(*work), GFP_KERNEL);
 	if (!work)
 		return NULL;
 	__INIT_WORK_KEY(&work->work, run_work, 0, &keys[func]);
@@ -153,7 +153,7 @@ struct svmlab_dwork *svmlab_c_dwork_new(struct svmlab_wq *wq, u32 client, u32 fu
 
 	if (WARN_ON(func >= FUNCS))
 		return NULL;
-	work = kzalloc(sizeof(*work), GFP_KERNEL);
+	work = svmlab_fails() ? NULL : kzalloc(sizeof(*work), GFP_KERNEL);
 	if (!work)
 		return NULL;
 	INIT_DELAYED_WORK(&work->work, run_dwork);

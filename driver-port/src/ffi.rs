@@ -45,6 +45,8 @@ opaque! {
     RawWord;
     /// A `struct mmu_notifier`.
     RawProcess;
+    /// A task of a self-test.
+    RawThread;
 }
 
 /// What `svmlab_c_find_vma` tells of a VMA.
@@ -305,4 +307,33 @@ unsafe extern "C" {
     pub fn svmlab_c_gate(place: u64);
     /// The work item whose begin is this place begins to run on this task, or has ended.
     pub fn svmlab_c_gate_work(place: u64, begins: bool);
+}
+
+// selftest.c
+#[cfg(feature = "lab")]
+unsafe extern "C" {
+    /// Runs `run(arg)` in a task of its own, in the running task's address space; NULL: it cannot be started. Sleeps.
+    pub fn svmlab_c_thread_run(run: unsafe extern "C" fn(*mut c_void), arg: *mut c_void) -> *mut RawThread;
+    /// Waits for its end, once. Sleeps.
+    pub fn svmlab_c_thread_join(thread: *mut RawThread);
+    /// Sleeps so long at least.
+    pub fn svmlab_c_sleep_ms(ms: u32);
+    /// `in_atomic`.
+    pub fn svmlab_c_in_atomic() -> bool;
+    /// Whether PF_MEMALLOC is set.
+    pub fn svmlab_c_is_noreclaim() -> bool;
+    /// The nth allocation of the running task fails, from 1; 0: none does.
+    pub fn svmlab_c_fail_allocation(nth: u32);
+    /// Private anonymous memory of the running task, at `addr` unless that is 0; 0: it failed. Sleeps.
+    pub fn svmlab_c_map(addr: u64, size: u64, write: bool) -> u64;
+    /// `vm_munmap`. Sleeps.
+    pub fn svmlab_c_unmap(addr: u64, size: u64) -> bool;
+    /// `put_user`. Sleeps.
+    pub fn svmlab_c_poke(addr: u64, value: u64) -> bool;
+    /// The first word of a page frame that is there.
+    pub fn svmlab_c_peek_frame(pfn: u64) -> u64;
+    /// `current->mm`.
+    pub fn svmlab_c_current_mm() -> *mut RawMm;
+    /// `mm_users`, `mm_count`, `start_stack`.
+    pub fn svmlab_c_mm_facts(mm: *mut RawMm, facts: *mut [u64; 3]);
 }

@@ -16,6 +16,7 @@
 //! | [`mod@file`] | an open file: a VM on a GPU, and what its ioctls do | `device.c` |
 //! | [`uapi`] | the ioctls of the device | `svmlab_drm.h` |
 //! | [`gate`] | where an actor can be held (feature `lab`) | `gate.c` |
+//! | `selftest` | all of this tried in the kernel it runs on (feature `lab`) | `selftest.c` |
 //!
 //! Rules of the house: everything that allocates can fail and says so; nothing unwinds into C (a panic is a `BUG`); each
 //! `unsafe` block says why it is right.
@@ -40,6 +41,8 @@ pub mod mm;
 mod panic;
 mod platform;
 pub mod registry;
+#[cfg(feature = "lab")]
+mod selftest;
 pub mod uapi;
 
 pub use kernel::LinuxKernel;

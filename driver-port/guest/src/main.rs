@@ -8,6 +8,7 @@ mod device;
 mod gpu;
 mod init;
 mod lab;
+mod platform;
 mod report;
 mod suite;
 mod suites;
@@ -17,6 +18,10 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     if std::process::id() == 1 {
         init::run();
+    }
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [platform::CHILD, test] = args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        return platform::child(test);
     }
     println!(
         "This is process 1 of svmlab's virtual machine; it does nothing anywhere else.\n\

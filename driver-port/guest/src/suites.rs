@@ -1,6 +1,6 @@
 //! The suites there are, in the order in which they run. A new one is a module and a line here.
 
-use crate::gpu;
 use crate::suite::Suite;
+use crate::{gpu, platform};
 
-pub(crate) const ALL: &[Suite] = &[gpu::SUITE];
+pub(crate) const ALL: &[Suite] = &[platform::SUITE, gpu::SUITE];
