@@ -48,6 +48,18 @@ verdict() {
 	return $bad
 }
 
+# expected PATTERN KERNEL-LOG SECONDS: whether the kernel reported what was planted, and its report; exit status 0 or 1
+expected() {
+	local pattern=$1 log=$2 took=$3 first
+	first=$(tr -d '\r' <"$log" | grep -nE "$pattern" | head -n 1 | cut -d: -f1 || true)
+	if [ -z "$first" ]; then
+		echo "Linux $RELEASE ($(kernel_origin)), $took s: FAILED, it reports no \"$pattern\""
+		return 1
+	fi
+	tail -n "+$first" "$log" | head -n 12 | tr -d '\r' | sed 's/^/  | /'
+	echo "Linux $RELEASE ($(kernel_origin)), $took s: the planted bug is reported"
+}
+
 kernel_origin() {
 	if [ "$KERNEL" = "$(realpath "$RUST_HOME/headers")" ]; then echo "Debian $SUITE $(cat "$RUST_HOME/version")"; else echo "$KERNEL"; fi
 }
