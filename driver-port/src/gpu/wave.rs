@@ -83,6 +83,8 @@ impl<K: Kernel, B: Board> Inner<K, B> {
             return Err(Errno::EINVAL);
         }
         let outcome = match &self.retry {
+            // Above what the page table reaches there is nothing to walk, and nothing to retry.
+            _ if addr >> PAGE_SHIFT >= self.config.properties.max_pfn => Outcome::Fault(FaultKind::Invalid),
             None => match self.attempt(addr, access, limit, None)? {
                 Attempt::Over(outcome) => outcome,
                 Attempt::Retry(..) => Outcome::NoMemory,

@@ -1,6 +1,7 @@
 //! XNACK on: pages come by GPU fault.
 
 use super::*;
+use std::time::Duration;
 
 /// How a VM retries: its design, and whether it has a retry CAM.
 #[derive(Clone, Copy)]
@@ -28,6 +29,9 @@ pub(super) fn run(checks: &mut Checks<'_>, args: &Args) {
             check(what, &nothing);
             check("after munmap the GPU does not read the page", &|kind| unmapped(kind, plant.as_deref()));
             check("many waves fault at once", &many);
+            if design == HARDENED {
+                check("a process ends while waves fault", &ends);
+            }
         }
     }
 }
@@ -66,6 +70,8 @@ fn nothing(kind: Kind) -> Result<(), String> {
     called("munmap", memory.unmap(0, 16))?;
     let want = if kind.design == POC_V8 { SVMLAB_TIMEOUT_RETRY } else { SVMLAB_FAULT_NORETRY };
     same("load", called("ACCESS", gpu.load_within(memory.page(1), 500))?, Came::Not(want))?;
+    // Where the page table does not reach there is nothing to retry.
+    same("far away", called("ACCESS", gpu.load_within(!7, 500))?, Came::Not(SVMLAB_FAULT_INVALID))?;
     called("SETTLE", gpu.settle())?;
     same("waiting", called("STATE", gpu.state())?.faults_pending, 0)
 }
@@ -104,4 +110,31 @@ fn many(kind: Kind) -> Result<(), String> {
         waves.map(|wave| wave.join().unwrap_or_else(|_| Err("a thread panicked".to_owned())))
     });
     waves.into_iter().collect()
+}
+
+fn ends(kind: Kind) -> Result<(), String> {
+    for round in 0..3u64 {
+        memory::in_child(|| {
+            let gpu = create(kind)?;
+            let memory = called("mmap", Memory::new(64, 2 << 20))?;
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    loop {
+                        let _ = memory.advise(0, 64, libc::MADV_DONTNEED);
+                    }
+                });
+                for from in [0, 32] {
+                    let (gpu, memory) = (&gpu, &memory);
+                    scope.spawn(move || {
+                        for at in from.. {
+                            let _ = gpu.store(memory.page(at % 64), at);
+                        }
+                    });
+                }
+                std::thread::sleep(Duration::from_millis(20 + 17 * round));
+                memory::exit(0)
+            })
+        })?;
+    }
+    Ok(())
 }
