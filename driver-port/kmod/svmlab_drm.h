@@ -183,7 +183,7 @@ struct svmlab_state {
 	__u64 faults_pending;	/* retry faults in the rings */
 	__u64 tlb_entries;	/* cached translations, a huge one counted once */
 	__u64 mapped;		/* pages with a valid entry in the page table */
-	__u64 dma_live;		/* DMA mappings not taken back */
+	__u64 dma_live;		/* DMA mappings not taken back; 0 on SVMLAB_FRAMEWORK_KERNEL, which makes them itself */
 	/* since CREATE */
 	__u64 pte_writes;	/* updates that wrote entries */
 	__u64 pages_written;	/* pages that those covered */
@@ -287,7 +287,7 @@ struct svmlab_mapped {
 /* svmlab_hardware.point */
 #define SVMLAB_POINT_RESERVE_ROOT	0
 #define SVMLAB_POINT_TABLE_ALLOC	1
-#define SVMLAB_POINT_DMA_MAP		2
+#define SVMLAB_POINT_DMA_MAP		2	/* EOPNOTSUPP on SVMLAB_FRAMEWORK_KERNEL, which does that itself */
 #define SVMLAB_POINT_UNMAP_QUEUES	3	/* the outermost quiesce; EIO: a hang, which counts as stopped */
 #define SVMLAB_POINT_MAP_QUEUES		4	/* the outermost resume: they stay stopped */
 

@@ -11,6 +11,7 @@ pub(crate) mod uapi;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU32, Ordering};
 use uapi::{Access, Accesses, Create, GemSvm, Hardware, Node, Page, Range, State, SvmAttribute};
 
 /// `AMDGPU_SVM_ATTR_ACCESS` and its neighbours, as the first posting and `hardened` number them.
@@ -235,8 +236,33 @@ pub(crate) enum Came {
     Not(u32),
 }
 
+/// What [`vm`] says as `framework`.
+static FRAMEWORK: AtomicU32 = AtomicU32::new(uapi::SVMLAB_FRAMEWORK_PORT);
+
+/// As long as there is one of these, [`vm`] says that framework.
+pub(crate) struct OnFramework {
+    before: u32,
+}
+
+impl OnFramework {
+    pub(crate) fn set(framework: u32) -> Self {
+        OnFramework { before: FRAMEWORK.swap(framework, Ordering::Relaxed) }
+    }
+}
+
+/// The framework that [`vm`] says.
+pub(crate) fn framework() -> u32 {
+    FRAMEWORK.load(Ordering::Relaxed)
+}
+
+impl Drop for OnFramework {
+    fn drop(&mut self) {
+        FRAMEWORK.store(self.before, Ordering::Relaxed);
+    }
+}
+
 /// The arguments that make a VM of this design, with what else nobody has to say; XNACK 0, 1 or -1.
 pub(crate) fn vm(design: u32, xnack: i32) -> Create {
     // A GPU that can retry: GFX 9.4.3.
-    Create { design, xnack, gc: uapi::gc(9, 4, 3), granularity: -1, ..Create::default() }
+    Create { design, framework: framework(), xnack, gc: uapi::gc(9, 4, 3), granularity: -1, ..Create::default() }
 }

@@ -3,4 +3,4 @@
 use crate::suite::Suite;
 use crate::{gpu, platform};
 
-pub(crate) const ALL: &[Suite] = &[platform::SUITE, gpu::SUITE];
+pub(crate) const ALL: &[Suite] = &[platform::SUITE, gpu::SUITE, gpu::DRM_SUITE];

@@ -1,6 +1,7 @@
 //! `SVMLAB_HARDWARE`: things that happen to a GPU.
 
 use super::OpenVm;
+use crate::framework::Callbacks;
 use crate::gpu::Point;
 use crate::{OnLinux, errno, uapi};
 use model::Errno;
@@ -24,6 +25,9 @@ impl<P: OnLinux> OpenVm<P> {
         match args.what {
             uapi::SVMLAB_HW_FAIL => {
                 let point = point(args.point).ok_or(Errno::EINVAL)?;
+                if point == Point::DmaMap && !P::Framework::DMA_BY_GPU {
+                    return Err(Errno::EOPNOTSUPP);
+                }
                 return gpu.injected().add(point, errno::known(args.error).ok_or(Errno::EINVAL)?);
             }
             uapi::SVMLAB_HW_SKIP_TLB_FLUSH => gpu.skip_flushes(args.value),

@@ -1,4 +1,4 @@
-//! From the kernel's callbacks to the driver.
+//! From the kernel's callbacks to the driver, and what else differs between the frameworks.
 
 use super::{DrmGpusvm, InCallback, OnDrm};
 use crate::LinuxKernel;
@@ -9,6 +9,10 @@ use model::platform::{Handle, Kernel, MmuEvent, Platform};
 
 /// What an instance's [`Client`](crate::registry::Client) does with a callback, by framework.
 pub trait Callbacks<P: Platform<Framework = Self>>: Framework<P> {
+    /// Whether pages are mapped for DMA through the platform's GPU, which counts and may be told to fail, and not by the
+    /// framework itself.
+    const DMA_BY_GPU: bool;
+
     /// An interval notifier that the driver registered was hit.
     fn mmu_invalidate(svm: &Svm<P>, cookie: u64, event: &MmuEvent, seq: u64) -> bool;
 
@@ -20,6 +24,8 @@ pub trait Callbacks<P: Platform<Framework = Self>>: Framework<P> {
 }
 
 impl<P: Ported> Callbacks<P> for Port {
+    const DMA_BY_GPU: bool = true;
+
     fn mmu_invalidate(svm: &Svm<P>, cookie: u64, event: &MmuEvent, seq: u64) -> bool {
         svm.mmu_invalidate(cookie, event, seq)
     }
@@ -30,6 +36,8 @@ impl<P: Ported> Callbacks<P> for Port {
 }
 
 impl<P: OnDrm> Callbacks<P> for DrmGpusvm {
+    const DMA_BY_GPU: bool = false;
+
     fn mmu_invalidate(_: &Svm<P>, _: u64, event: &MmuEvent, _: u64) -> bool {
         LinuxKernel::warn(format_args!("an instance on drm_gpusvm has no notifier of its own, hit by {}", event.bytes));
         true

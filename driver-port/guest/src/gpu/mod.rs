@@ -1,4 +1,5 @@
-//! Suite `gpu`: the driver whole, from the ioctl to the word that the GPU reads.
+//! Suites `gpu` and `gpu-drm`: the driver whole, from the ioctl to the word that the GPU reads, on our port of drm_gpusvm and
+//! on the kernel's own.
 
 mod churn;
 mod faults;
@@ -8,13 +9,16 @@ mod memory;
 mod queues;
 
 use crate::device::uapi::*;
-use crate::device::{Came, Gpu, attr, errno, vm};
+use crate::device::{Came, Gpu, OnFramework, attr, errno, framework, vm};
 use crate::suite::{Args, Checks, Suite};
 use memory::Memory;
 use std::fmt::Debug;
 use std::io;
 
-pub(crate) const SUITE: Suite = Suite { name: "gpu", about: "the driver on the software GPU", run };
+pub(crate) const SUITE: Suite =
+    Suite { name: "gpu", about: "the driver on the software GPU and our port of drm_gpusvm", run: on_port };
+pub(crate) const DRM_SUITE: Suite =
+    Suite { name: "gpu-drm", about: "the driver on the software GPU and the kernel's drm_gpusvm", run: on_drm };
 
 const HARDENED: u32 = SVMLAB_DESIGN_HARDENED;
 const POC_V1: u32 = SVMLAB_DESIGN_POC_V1;
@@ -28,6 +32,7 @@ type Check = (&'static str, fn(u32) -> Result<(), String>);
 
 const ALIKE: &[Check] = &[
     ("the GPU reads what the CPU wrote", loads),
+    ("the framework is the one that was asked for", framework_asked),
     ("the CPU reads what the GPU wrote", stores),
     ("the GPU has no access that it was not given", outside),
     ("after munmap the GPU faults", munmap),
@@ -47,6 +52,16 @@ const OURS: &[Check] = &[
     ("a hang at the stop counts as stopped", queues::hangs),
     ("a process ends with work in flight", life::exit_in_flight),
 ];
+
+fn on_port(checks: &mut Checks<'_>, args: &Args) {
+    let _until_then = OnFramework::set(SVMLAB_FRAMEWORK_PORT);
+    run(checks, args);
+}
+
+fn on_drm(checks: &mut Checks<'_>, args: &Args) {
+    let _until_then = OnFramework::set(SVMLAB_FRAMEWORK_KERNEL);
+    run(checks, args);
+}
 
 fn run(checks: &mut Checks<'_>, args: &Args) {
     for (name, design) in [("hardened", HARDENED), ("poc-v1", POC_V1)] {
@@ -87,6 +102,13 @@ fn loads(design: u32) -> Result<(), String> {
     }
     memory.set(3, 7);
     same("a later store", called("ACCESS", gpu.load(memory.page(3)))?, Came::Done(7))
+}
+
+/// Told by who maps pages for DMA: our port through the GPU, drm_gpusvm itself.
+fn framework_asked(design: u32) -> Result<(), String> {
+    let (gpu, _memory) = with_access(design, 16)?;
+    let mapped_by_gpu = called("STATE", gpu.state())?.dma_maps != 0;
+    same("pages are mapped through the GPU", mapped_by_gpu, framework() == SVMLAB_FRAMEWORK_PORT)
 }
 
 fn munmap(design: u32) -> Result<(), String> {
