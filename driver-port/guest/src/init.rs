@@ -1,7 +1,7 @@
 //! What process 1 does around the suites.
 
 use crate::report::Report;
-use crate::suite::Args;
+use crate::suite::{Args, Suite};
 use crate::{lab, suites};
 use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, reboot};
@@ -41,12 +41,14 @@ fn machine() -> Result<(), Box<dyn Error>> {
     let mut report = Report::to(port.try_clone()?);
 
     let (names, args) = Args::parse(std::env::args().skip(1));
-    let known = |name: &String| suites::ALL.iter().any(|suite| suite.name == name);
+    let known = |name: &String| suites::ALL.iter().chain(suites::ON_DEMAND).any(|suite| suite.name == name);
     if let Some(name) = names.iter().find(|name| !known(name)) {
         return Err(format!("there is no suite {name}").into());
     }
     lab::FIRST.run(&mut report, &args);
-    for suite in suites::ALL.iter().filter(|suite| names.is_empty() || names.iter().any(|name| name == suite.name)) {
+    let asked = |suite: &&Suite| names.iter().any(|name| name == suite.name);
+    let wanted = suites::ALL.iter().filter(|suite| names.is_empty() || asked(suite));
+    for suite in wanted.chain(suites::ON_DEMAND.iter().filter(asked)) {
         suite.run(&mut report, &args);
     }
     lab::LAST.run(&mut report, &args);

@@ -6,6 +6,7 @@
 
 mod device;
 mod gpu;
+mod hmm;
 mod init;
 mod lab;
 mod platform;
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
         "This is process 1 of svmlab's virtual machine; it does nothing anywhere else.\n\
          driver-port/vm/test builds it, boots a kernel with it, and runs these suites:\n"
     );
-    for suite in suites::ALL {
+    for suite in suites::ALL.iter().chain(suites::ON_DEMAND) {
         println!("  {:<8} {}", suite.name, suite.about);
     }
     ExitCode::from(2)

@@ -1,6 +1,9 @@
 //! The suites there are, in the order in which they run. A new one is a module and a line here.
 
 use crate::suite::Suite;
-use crate::{gpu, platform};
+use crate::{gpu, hmm, platform};
 
 pub(crate) const ALL: &[Suite] = &[platform::SUITE, gpu::SUITE, gpu::DRM_SUITE];
+
+/// Those that run only when they are asked for: what they need is not in every machine.
+pub(crate) const ON_DEMAND: &[Suite] = &[hmm::SUITE];

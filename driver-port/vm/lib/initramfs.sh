@@ -4,20 +4,29 @@
 
 # build_initramfs GUEST IMAGE MODULE...
 build_initramfs() {
-	local guest=$1 image=$2 root=$OUT/root file base
+	local guest=$1 image=$2 root=$OUT/root file
 	shift 2
-	need cpio cpio "the virtual machine's file system is made with it"
 	rm -rf "$root"
 	mkdir -p "$root"/{dev,proc,sys,tmp,lib/modules}
 	strip -o "$root/init" "$guest"
 	# the loader and the libraries, at the paths where the program looks for them
 	ldd "$guest" | grep -oE '/[^ ]+' | while read -r file; do install -D "$file" "$root$file"; done
-	for file in $(load_order "$@"); do
-		base=$(basename "${file%.xz}")
-		module_bytes "$file" >"$root/lib/modules/$base"
-		echo "$base" >>"$root/lib/modules/order"
-	done
+	for file in $(load_order "$@"); do add_module "$root" "$file"; done
 	cp -r "$REPO/scenarios/corpus" "$root/corpus"
-	(cd "$root" && find . -print0 | cpio --null -o -H newc --quiet) >"$image.new"
-	mv "$image.new" "$image"
+	pack "$root" "$image"
+}
+
+# add_module ROOT FILE: one more module, loaded after those that are there
+add_module() {
+	local base
+	base=$(basename "${2%.xz}")
+	module_bytes "$2" >"$1/lib/modules/$base"
+	echo "$base" >>"$1/lib/modules/order"
+}
+
+# pack ROOT IMAGE
+pack() {
+	need cpio cpio "the virtual machine's file system is made with it"
+	(cd "$1" && find . -print0 | cpio --null -o -H newc --quiet) >"$2.new"
+	mv "$2.new" "$2"
 }

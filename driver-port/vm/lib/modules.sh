@@ -25,12 +25,13 @@ kernel_cc() {
 	if cmp -s "$cc.new" "$cc"; then rm "$cc.new"; else mv "$cc.new" "$cc"; fi
 }
 
-# build_module FOLDER: kbuild of driver-port/FOLDER into $OUT/FOLDER. objtool and modpost only warn; here that is a failure.
+# build_module NAME [FOLDER]: kbuild of FOLDER, or driver-port/NAME, into $OUT/NAME. objtool and modpost only warn; here that
+# is a failure.
 build_module() {
-	local name=$1 log=$OUT/$1.log cc=()
+	local name=$1 folder=${2:-$PORT/$1} log=$OUT/$1.log cc=()
 	[ "$(config_value CC_VERSION_TEXT)" = "\"$(gcc --version | head -n 1)\"" ] || cc=("CC=$OUT/cc")
 	mkdir -p "$OUT/$name"
-	if ! make -C "$KERNEL" "M=$PORT/$name" "MO=$OUT/$name" "${cc[@]}" LD=ld SVMLAB_LAB=y modules >"$log" 2>&1; then
+	if ! make -C "$KERNEL" "M=$folder" "MO=$OUT/$name" "${cc[@]}" LD=ld SVMLAB_LAB=y modules >"$log" 2>&1; then
 		cat "$log"
 		die "$name does not build against Linux $RELEASE"
 	fi
@@ -42,7 +43,7 @@ build_module() {
 # module_file NAME: the file of a module, built here or by the kernel; nothing when there is none
 module_file() {
 	local pattern=${1//[-_]/[-_]}
-	find -L "$OUT/kmod" "$OUT/mmwatch" "$OUT/extra" "$KERNEL" -name source -prune -o \
+	find -L "$OUT/kmod" "$OUT/mmwatch" "$OUT/test_hmm" "$KERNEL" -name source -prune -o \
 		\( -name "$pattern.ko" -o -name "$pattern.ko.xz" \) -print -quit 2>/dev/null
 }
 
