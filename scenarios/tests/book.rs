@@ -3,6 +3,7 @@
 //! A block that begins with `$ svmlab ...` is run; the rest of the block is its standard output. `UPDATE_BOOK=1 cargo test
 //! -p scenarios --test book` writes what is printed now.
 
+use rayon::prelude::*;
 use std::path::Path;
 use std::process::Command;
 
@@ -32,16 +33,21 @@ fn what_the_book_shows_is_what_is_printed() {
     for chapter in CHAPTERS {
         let path = docs.join(chapter);
         let text = std::fs::read_to_string(&path).expect("the chapter");
-        let (mut rest, mut made) = (text.as_str(), String::new());
+        // what stands before each block, its command, and what it shows
+        let (mut rest, mut blocks) = (text.as_str(), Vec::new());
         while let Some((before, block)) = rest.split_once(OPENING) {
             let (block, after) = block.split_once("```\n").expect("a block ends");
             let (words, shown) = block.split_once('\n').expect("the command is a line");
-            let now = printed(words);
+            blocks.push((before, words, shown));
+            rest = after;
+        }
+        let printed: Vec<String> = blocks.par_iter().map(|(_, words, _)| self::printed(words)).collect();
+        let mut made = String::new();
+        for ((before, words, shown), now) in blocks.iter().zip(&printed) {
             made += &format!("{before}{OPENING}{words}\n{now}```\n");
             if std::env::var_os("UPDATE_BOOK").is_none() {
                 assert_eq!(shown, now, "{chapter}: svmlab {words}");
             }
-            rest = after;
         }
         made += rest;
         if std::env::var_os("UPDATE_BOOK").is_some() {

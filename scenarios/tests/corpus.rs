@@ -1,5 +1,6 @@
 //! The corpus answers as it says it does.
 
+use rayon::prelude::*;
 use scenarios::cli::load_corpus;
 use scenarios::lang::{Design, Explore, parse};
 use scenarios::run::{CheckOptions, CheckVerdict, check_scenario, replay_trace};
@@ -13,31 +14,41 @@ const BUDGET: u64 = 15_000;
 #[test]
 fn every_verdict_is_the_expected_one_and_every_trace_replays() {
     let never = Arc::new(AtomicBool::new(false));
-    let (mut asked, mut fallen, mut found, mut exhausted) = (0, 0, BTreeSet::new(), 0);
-    for scenario in load_corpus().expect("the corpus parses") {
-        let executions = Some(scenario.explore.executions.map_or(BUDGET, |most| most.min(BUDGET)));
-        let explore = Explore { executions, ..Explore::default() };
-        let options = CheckOptions { explore, ..CheckOptions::default() };
-        for expected in &scenario.verdicts {
-            let result = check_scenario(&scenario, expected.design, &options, &never, None);
+    let corpus = load_corpus().expect("the corpus parses");
+    let questions: Vec<_> = corpus.iter().flat_map(|s| s.verdicts.iter().map(move |expected| (s, expected))).collect();
+    let answers: Vec<CheckVerdict> = questions
+        .par_iter()
+        .map(|(scenario, expected)| {
+            let executions = Some(scenario.explore.executions.map_or(BUDGET, |most| most.min(BUDGET)));
+            let explore = Explore { executions, ..Explore::default() };
+            let options = CheckOptions { explore, ..CheckOptions::default() };
+            let result = check_scenario(scenario, expected.design, &options, &never, None);
             let what = format!("{} under {}", scenario.name, expected.design);
             assert!(result.verdict.is_expected(&expected.answer), "{what}: expected {:?}", expected.answer);
-            asked += 1;
-            match &result.verdict {
-                CheckVerdict::Violated(finding) => {
-                    assert_ne!(expected.design, Design::Hardened, "{what}: ours has no races");
-                    assert!(finding.failure.context_switches <= finding.switches_before_shrinking);
-                    let (_, _, again) = replay_trace(&finding.trace).unwrap_or_else(|e| panic!("{what}: {e}"));
-                    assert_eq!(again.event_hash, finding.timeline.event_hash, "{what}");
-                    assert_eq!(again.violation.as_ref(), Some(&finding.failure.violation), "{what}");
-                    fallen += 1;
-                    found.insert(scenario.name.clone());
-                }
-                CheckVerdict::Holds { exhausted: all } => exhausted += usize::from(*all),
-                CheckVerdict::Predicted { .. } => {}
-                CheckVerdict::Interrupted => unreachable!("nobody interrupts"),
+            if let CheckVerdict::Violated(finding) = &result.verdict {
+                assert_ne!(expected.design, Design::Hardened, "{what}: ours has no races");
+                assert!(finding.failure.context_switches <= finding.switches_before_shrinking);
+                let (_, _, again) = replay_trace(&finding.trace).unwrap_or_else(|e| panic!("{what}: {e}"));
+                assert_eq!(again.event_hash, finding.timeline.event_hash, "{what}");
+                assert_eq!(again.violation.as_ref(), Some(&finding.failure.violation), "{what}");
             }
+            result.verdict
+        })
+        .collect();
+    let asked = answers.len();
+    let (mut fallen, mut found, mut exhausted) = (0, BTreeSet::new(), 0);
+    for ((scenario, _), verdict) in questions.iter().zip(&answers) {
+        match verdict {
+            CheckVerdict::Violated(_) => {
+                fallen += 1;
+                found.insert(scenario.name.clone());
+            }
+            CheckVerdict::Holds { exhausted: all } => exhausted += usize::from(*all),
+            CheckVerdict::Predicted { .. } => {}
+            CheckVerdict::Interrupted => unreachable!("nobody interrupts"),
         }
+    }
+    for scenario in &corpus {
         assert!(!scenario.verdicts.is_empty(), "{}: nobody says what must come out", scenario.name);
     }
     assert!(found.len() >= 30, "races of the posted drivers and of kfd: {found:?}");

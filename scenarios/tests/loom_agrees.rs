@@ -2,6 +2,7 @@
 
 use interleave::on_loom::{Halt, LoomBounds, LoomOutcome};
 use model::platform::Plant;
+use rayon::prelude::*;
 use scenarios::agreement::{Agreement, compare};
 use scenarios::cli::load_corpus;
 use scenarios::lang::{Design, Explore, Scenario, Verdict, parse};
@@ -65,27 +66,31 @@ fn a_page_that_moves_under_the_driver() {
 
 #[test]
 fn the_engines_do_not_contradict_each_other_on_the_corpus() {
-    let (mut asked, mut agree, mut bugs) = (0, 0, 0);
-    for scenario in load_corpus().expect("the corpus parses") {
-        // loom has threads for the DRM designs' workers; retry faults, copies and kfd's work have none there.
-        if !scenario.peers.is_empty() || scenario.gpus.iter().any(|gpu| gpu.xnack || gpu.vram > 0) {
-            continue;
-        }
-        let drm = |verdict: &&Verdict| matches!(verdict.design, Design::PocV1 | Design::Hardened);
-        for verdict in scenario.verdicts.iter().filter(drm) {
-            let design = verdict.design;
-            let (ours, loom) = (ours(&scenario, design, &[]), looms(&scenario, design, &[], 2_000));
+    let corpus = load_corpus().expect("the corpus parses");
+    // loom has threads for the DRM designs' workers; retry faults, copies and kfd's work have none there.
+    let fits = |s: &&Scenario| s.peers.is_empty() && !s.gpus.iter().any(|gpu| gpu.xnack || gpu.vram > 0);
+    let drm = |verdict: &&Verdict| matches!(verdict.design, Design::PocV1 | Design::Hardened);
+    let questions: Vec<_> = corpus
+        .iter()
+        .filter(fits)
+        .flat_map(|s| s.verdicts.iter().filter(drm).map(move |verdict| (s, verdict.design)))
+        .collect();
+    let answers: Vec<(bool, bool)> = questions
+        .par_iter()
+        .map(|(scenario, design)| {
+            let (ours, loom) = (ours(scenario, *design, &[]), looms(scenario, *design, &[], 2_000));
             let what = format!("{} under {design}: loom {}", scenario.name, loom.outcome);
-            match compare(&ours, &loom) {
-                Agreement::Disagree(why) => panic!("{what}: {why}"),
-                Agreement::Agree => agree += 1,
-                Agreement::Open(_) => {}
-            }
             assert!(!matches!(loom.outcome, LoomOutcome::Unfinished { halt: Halt::Loom, .. }), "{what}");
-            bugs += usize::from(loom.outcome.invariant().is_some());
-            asked += 1;
-        }
-    }
+            let agree = match compare(&ours, &loom) {
+                Agreement::Disagree(why) => panic!("{what}: {why}"),
+                Agreement::Agree => true,
+                Agreement::Open(_) => false,
+            };
+            (agree, loom.outcome.invariant().is_some())
+        })
+        .collect();
+    let count = |of: fn(&(bool, bool)) -> bool| answers.iter().filter(|answer| of(answer)).count();
+    let (asked, agree, bugs) = (answers.len(), count(|a| a.0), count(|a| a.1));
     println!("{asked} asked, {agree} agreed, {bugs} of them violations");
     assert!(agree >= 15 && bugs >= 10, "{asked} asked, {agree} agreed, {bugs} of them violations");
 }

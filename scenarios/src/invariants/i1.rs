@@ -4,7 +4,6 @@ use super::fail;
 use crate::world::Device;
 use interleave::lab::{Invariant, Lab};
 use model::platform::{EventKind, MmuEvent};
-use model::units::Pages;
 use sim_gpu::Via;
 
 /// Right after a driver callback returned: a GPU whose queues run has neither page-table nor TLB entry for any page of
@@ -13,8 +12,7 @@ pub fn after_callback<L: Lab>(device: &Device<L>, event: &MmuEvent) {
     if event.kind == EventKind::Release || !device.vm.running() {
         return;
     }
-    let span: Pages = device.promises.span().clip(&event.bytes.pages());
-    for page in span.first..=span.last {
+    for page in device.promises.among(event.bytes.pages()) {
         if let Some(reach) = device.vm.reaches(page).or_else(|| device.vm.tlb_reaches(page)) {
             let through = match reach.via {
                 Via::Pte => "an entry",

@@ -2,7 +2,7 @@
 
 use super::driver::{Driver, View};
 use super::platform::Simulated;
-use super::promise::{Change, Promises};
+use super::promise::Promises;
 use super::thread::UserArray;
 use crate::lang::GpuDecl;
 use interleave::lab::Lab;
@@ -29,11 +29,11 @@ pub struct Device<L: Lab> {
 }
 
 impl<L: Lab> Device<L> {
-    pub(super) fn new(decl: &GpuDecl, vm: GpuVm<L>, span: Pages) -> Self {
+    pub(super) fn new(decl: &GpuDecl, vm: GpuVm<L>, regions: Vec<Pages>) -> Self {
         Device {
             name: decl.name.clone(),
             vm,
-            promises: Promises::new(span),
+            promises: Promises::new(regions),
             driver: OnceCell::new(),
             closed: Cell::new(false),
             finished: Cell::new(false),
@@ -100,15 +100,14 @@ impl<L: Lab> Device<L> {
 
     /// The DRM file is closed: from here on nobody counts on the pages.
     pub(super) fn close(&self) {
-        // For good: nobody counts on the pages from here on.
-        let _ = self.promises.begin(Change::TAKE_BACK, self.promises.span());
+        self.promises.begin_taking_back_all();
         self.driver().close();
         self.closed.set(true);
     }
 
     /// The VM is torn down (`amdgpu_vm_fini`); the file's memory stays, because somebody may still be in an ioctl.
     pub(super) fn fini(&self) {
-        let _ = self.promises.begin(Change::TAKE_BACK, self.promises.span());
+        self.promises.begin_taking_back_all();
         self.driver().fini();
         self.finished.set(true);
         self.closed.set(true);

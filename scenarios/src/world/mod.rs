@@ -86,7 +86,7 @@ impl<L: Lab> World<L> {
         let mm = AddressSpace::new(&memory, 0, options).expect("nothing fails before the race");
         let kfd = Kfd::new(|mm: &AddressSpace<L>| mm.id() == 0);
         let hives = hives(&scenario);
-        let span = scenario.regions.iter().fold(Pages::EMPTY, |hull, r| hull.hull(&r.bytes.pages()));
+        let regions: Vec<Pages> = scenario.regions.iter().map(|r| r.bytes.pages()).collect();
         let gpus = scenario
             .gpus
             .iter()
@@ -112,7 +112,7 @@ impl<L: Lab> World<L> {
                     p2p: false,
                 });
                 let vm = GpuVm::new(config, &memory, &kfd).expect("nothing fails before the race");
-                Device::new(decl, vm, span)
+                Device::new(decl, vm, regions.clone())
             })
             .collect();
         let world = Rc::new(World {

@@ -7,9 +7,10 @@ use interleave::lab::Stamp;
 use model::units::Pages;
 use std::cell::RefCell;
 
-/// Promises of one GPU over the pages that the scenario's regions span.
+/// Promises of one GPU over the pages of the scenario's regions.
 pub struct Promises {
-    span: Pages,
+    /// In order, disjoint, each with the index of its first page's slot. Regions may be terabytes apart.
+    parts: Vec<(Pages, usize)>,
     slots: RefCell<Vec<Slot>>,
 }
 
@@ -48,31 +49,53 @@ impl Change {
 }
 
 impl Promises {
-    /// No promise on any page of `span`; pages outside are never promised.
-    pub fn new(span: Pages) -> Self {
-        Promises { span, slots: RefCell::new(vec![Slot::default(); span.count() as usize]) }
+    /// No promise on any page of the regions; pages outside are never promised.
+    pub fn new(mut regions: Vec<Pages>) -> Self {
+        regions.sort_by_key(|pages| pages.first);
+        let (mut parts, mut slots) = (Vec::<(Pages, usize)>::new(), 0);
+        for region in regions {
+            let from = parts.last().map_or(0, |(before, _)| before.last + 1).max(region.first);
+            if from <= region.last {
+                let part = Pages::new(from, region.last);
+                parts.push((part, slots));
+                slots += part.count() as usize;
+            }
+        }
+        Promises { parts, slots: RefCell::new(vec![Slot::default(); slots]) }
     }
 
     /// The pages that can be promised.
-    pub fn span(&self) -> Pages {
-        self.span
+    pub fn all(&self) -> impl Iterator<Item = u64> + '_ {
+        self.parts.iter().flat_map(|(part, _)| part.first..=part.last)
+    }
+
+    /// Those of `pages` that can be promised.
+    pub fn among(&self, pages: Pages) -> impl Iterator<Item = u64> + '_ {
+        let inside = self.parts.iter().map(move |(part, _)| part.clip(&pages)).filter(|inside| !inside.is_empty());
+        inside.flat_map(|inside| inside.first..=inside.last)
     }
 
     fn each(&self, pages: Pages, mut f: impl FnMut(&mut Slot)) {
-        let inside = pages.clip(&self.span);
-        if inside.is_empty() {
-            return;
-        }
         let mut slots = self.slots.borrow_mut();
-        let from = (inside.first - self.span.first) as usize;
-        slots[from..from + inside.count() as usize].iter_mut().for_each(&mut f);
+        for (part, at) in &self.parts {
+            let inside = part.clip(&pages);
+            if !inside.is_empty() {
+                let from = at + (inside.first - part.first) as usize;
+                slots[from..from + inside.count() as usize].iter_mut().for_each(&mut f);
+            }
+        }
     }
 
     fn slot(&self, page: u64) -> Slot {
-        if !self.span.contains(page) {
-            return Slot::default();
+        let part = self.parts.iter().find(|(part, _)| part.contains(page));
+        part.map_or_else(Slot::default, |(part, at)| self.slots.borrow()[at + (page - part.first) as usize])
+    }
+
+    /// Everything is taken back for good: the file is closed.
+    pub fn begin_taking_back_all(&self) {
+        for (part, _) in &self.parts {
+            let _ = self.begin(Change::TAKE_BACK, *part);
         }
-        self.slots.borrow()[(page - self.span.first) as usize]
     }
 
     /// A call that changes `pages` begins.
@@ -146,8 +169,8 @@ impl Promises {
     /// The pages that can be counted on now, with the time of their promise.
     pub fn pages(&self) -> Vec<(u64, Stamp)> {
         let slots = self.slots.borrow();
-        let held = slots.iter().enumerate().filter(|(_, slot)| slot.changing == 0);
-        held.filter_map(|(i, slot)| Some((self.span.first + i as u64, slot.promised?))).collect()
+        let held = self.all().zip(slots.iter()).filter(|(_, slot)| slot.changing == 0);
+        held.filter_map(|(page, slot)| Some((page, slot.promised?))).collect()
     }
 }
 
@@ -157,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_page_unmapped_during_the_call_is_not_promised() {
-        let p = Promises::new(Pages::new(0x10, 0x1f));
+        let p = Promises::new(vec![Pages::new(0x10, 0x1f)]);
         let munmap = p.begin(Change::TAKE_BACK, Pages::new(0x12, 0x12));
         p.end(munmap, Stamp(5));
         p.promise(Pages::new(0x0, 0x13), Stamp(3), Stamp(9));
@@ -168,8 +191,21 @@ mod tests {
     }
 
     #[test]
+    fn regions_far_apart_cost_their_own_pages_only() {
+        let far = 1 << 50;
+        // the third overlaps the second, the last lies within it
+        let regions = [(far, far + 1), (0x10, 0x13), (0x12, 0x15), (0x11, 0x12)];
+        let p = Promises::new(regions.iter().map(|&(first, last)| Pages::new(first, last)).collect());
+        assert!(p.all().eq([0x10, 0x11, 0x12, 0x13, 0x14, 0x15, far, far + 1]));
+        assert!(p.among(Pages::new(0x14, far)).eq([0x14, 0x15, far]));
+        p.promise(Pages::new(0x13, far), Stamp(1), Stamp(2));
+        assert_eq!(p.pages(), [0x13, 0x14, 0x15, far].map(|page| (page, Stamp(2))));
+        assert_eq!((p.of(far), p.of(far + 1), p.of(0x16)), (Some(Stamp(2)), None, None));
+    }
+
+    #[test]
     fn an_unmap_before_the_call_does_not_prevent_the_promise() {
-        let p = Promises::new(Pages::new(0, 3));
+        let p = Promises::new(vec![Pages::new(0, 3)]);
         let munmap = p.begin(Change::TAKE_BACK, Pages::new(1, 1));
         p.end(munmap, Stamp(2));
         p.promise(Pages::new(0, 3), Stamp(3), Stamp(4));
@@ -181,7 +217,7 @@ mod tests {
 
     #[test]
     fn what_is_being_taken_back_cannot_be_promised() {
-        let p = Promises::new(Pages::new(0, 0));
+        let p = Promises::new(vec![Pages::new(0, 0)]);
         let no_access = p.begin(Change::TAKE_BACK, Pages::new(0, 0));
         p.promise(Pages::new(0, 0), Stamp(2), Stamp(3));
         assert_eq!(p.of(0), None, "the withdrawal may still come");
@@ -191,7 +227,7 @@ mod tests {
 
     #[test]
     fn during_mprotect_a_promise_is_not_counted_on() {
-        let p = Promises::new(Pages::new(0, 0));
+        let p = Promises::new(vec![Pages::new(0, 0)]);
         p.promise(Pages::new(0, 0), Stamp(1), Stamp(2));
         let mprotect = p.begin(Change::REPROTECT, Pages::new(0, 0));
         assert_eq!(p.of(0), None);
@@ -201,7 +237,7 @@ mod tests {
 
     #[test]
     fn writes_are_promised_again_only_by_a_call_that_began_after_they_were_forbidden() {
-        let p = Promises::new(Pages::new(0, 0));
+        let p = Promises::new(vec![Pages::new(0, 0)]);
         let read_only = p.begin(Change::FORBID_WRITES, Pages::new(0, 0));
         p.allow_writes(Pages::new(0, 0), Stamp(2));
         assert!(!p.covers_writes(0));
