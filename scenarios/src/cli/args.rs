@@ -249,6 +249,9 @@ pub(super) struct ReplayArgs {
     /// Tells every operation, with its place in the code.
     #[arg(long)]
     pub(super) full: bool,
+    /// Replays it in a real kernel, in a virtual machine (driver-port/vm/test).
+    #[arg(long, conflicts_with_all = ["json", "full", "scenario"])]
+    pub(super) kernel: bool,
 }
 
 /// See [`Command::List`].

@@ -7,6 +7,8 @@ mod args;
 mod check;
 mod compare;
 mod corpus;
+mod kernel;
+mod kernel;
 mod list;
 mod long;
 mod loom;

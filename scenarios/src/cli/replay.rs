@@ -34,6 +34,9 @@ pub(super) fn replay(args: &ReplayArgs, terminal: &Terminal) -> Result<u8, BadIn
         true => from_token(args, terminal)?,
         false => from_file(args)?,
     };
+    if args.kernel {
+        return super::kernel::replay(&args.trace, is_file, again.design);
+    }
     terminal.print(&if args.json {
         to_json(&serde_json::json!({
             "scenario": again.scenario.name,
