@@ -8,7 +8,6 @@ mod check;
 mod compare;
 mod corpus;
 mod kernel;
-mod kernel;
 mod list;
 mod long;
 mod loom;
