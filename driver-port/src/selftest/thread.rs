@@ -10,7 +10,7 @@ use model::Errno;
 use model::platform::Kernel;
 
 /// How long what should happen may take, under an emulator and with every sanitizer: a test that fails waits so long.
-const PATIENCE_MS: u64 = 5000;
+const PATIENCE_MS: u64 = 20_000;
 /// How long a test waits for what should not happen.
 const GRACE_MS: u32 = 40;
 
@@ -69,6 +69,10 @@ impl Flag {
 
     pub(super) fn set(&self) {
         self.0.store(true, Ordering::Release);
+    }
+
+    pub(super) fn clear(&self) {
+        self.0.store(false, Ordering::Release);
     }
 
     pub(super) fn is_set(&self) -> bool {
