@@ -7,13 +7,16 @@ TROUBLE='BUG[: ]|WARNING: |Oops|Kernel panic|Call Trace|general protection|possi
 TROUBLE+='|inconsistent lock state|suspicious RCU|held lock|ODEBUG|refcount_t|list_(add|del) corruption|Bad page|bad page'
 TROUBLE+='|KASAN|KCSAN|UBSAN|kmemleak: [0-9]+ new|blocked for more than|detected stall|soft lockup|rust panic|segfault'
 # What looks like it, in a kernel that is well.
-HARMLESS='kasan: KernelAddressSanitizer initialized|kcsan: enabled|kcsan: strict mode|RCU CPU stall warnings'
+HARMLESS='kasan: KernelAddressSanitizer initialized|kcsan: (enabled|strict mode|non-strict mode)|RCU CPU stall warnings'
 
 # show_report: the guest's lines for people
 show_report() { tr -d '\r' | sed -u '/^@/d'; }
 
 # trouble LOG: the lines of a kernel log that tell of trouble, with their numbers
 trouble() { tr -d '\r' <"$1" | grep -anE "$TROUBLE" | grep -avE "$HARMLESS"; }
+
+# log_from LOG LINE COUNT: so many lines of a kernel log, marked
+log_from() { sed -n "$2,$(($2 + $3 - 1))p" "$1" | tr -d '\r' | sed 's/^/  | /'; }
 
 # verdict QEMU-STATUS REPORT KERNEL-LOG LIMIT SECONDS: the table, and the reason when it is not good; exit status 0 or 1
 verdict() {
@@ -40,7 +43,7 @@ verdict() {
 	if [ -n "$first" ]; then
 		bad=1
 		echo "the kernel log is not clean:"
-		tail -n "+$first" "$log" | head -n 60 | tr -d '\r' | sed 's/^/  | /'
+		log_from "$log" "$first" 60
 	fi
 	echo "Linux $RELEASE ($(kernel_origin)), two CPUs, QEMU without acceleration, $took s: $(
 		if [ $bad = 0 ]; then echo "all passed, kernel log clean"; else echo "FAILED"; fi
@@ -56,7 +59,7 @@ expected() {
 		echo "Linux $RELEASE ($(kernel_origin)), $took s: FAILED, it reports no \"$pattern\""
 		return 1
 	fi
-	tail -n "+$first" "$log" | head -n 12 | tr -d '\r' | sed 's/^/  | /'
+	log_from "$log" "$first" 12
 	echo "Linux $RELEASE ($(kernel_origin)), $took s: the planted bug is reported"
 }
 
