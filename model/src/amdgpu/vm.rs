@@ -321,8 +321,9 @@ impl<P: Platform> VmManager<P> {
             // Looks the PASID up again: the instance may be gone by now.
             match self.handle_fault(pasid, fault) {
                 Ok(()) => return Handled::Svm,
-                // What comes in between is no verdict: the GPU asks again. `poc-v1` ends the wave for it.
-                Err(Errno::EAGAIN) if self.config.design == Design::Hardened => return Handled::Svm,
+                // What comes in between is no verdict: the GPU asks again, also when pages could not be collected in the
+                // time for it (EBUSY). `poc-v1` ends the wave for it.
+                Err(Errno::EAGAIN | Errno::EBUSY) if self.config.design == Design::Hardened => return Handled::Svm,
                 Err(error) => note!(P::Kernel, "fault at {:#x}: SVM says {error}", fault.addr),
             }
         } else if is_compute && kfd().is_ok() {

@@ -1,6 +1,7 @@
 //! XNACK on: pages come by GPU fault.
 
 use super::*;
+use crate::device::uapi::Hardware;
 use std::time::Duration;
 
 /// How a VM retries: its design, and whether it has a retry CAM.
@@ -30,6 +31,8 @@ pub(super) fn run(checks: &mut Checks<'_>, args: &Args) {
             check("after munmap the GPU does not read the page", &|kind| unmapped(kind, plant.as_deref()));
             check("many waves fault at once", &many);
             if design == HARDENED {
+                check("a fault while the page tables are evicted is raised again", &evicted);
+                check("a fault that collides is raised again", &collides);
                 check("a process ends while waves fault", &ends);
             }
         }
@@ -68,8 +71,11 @@ fn nothing(kind: Kind) -> Result<(), String> {
     let gpu = create(kind)?;
     let memory = called("mmap", Memory::new(16, 2 << 20))?;
     called("munmap", memory.unmap(0, 16))?;
-    let want = if kind.design == POC_V8 { SVMLAB_TIMEOUT_RETRY } else { SVMLAB_FAULT_NORETRY };
-    same("load", called("ACCESS", gpu.load_within(memory.page(1), 500))?, Came::Not(want))?;
+    let (want, timeout_ms) = match kind.design {
+        POC_V8 => (SVMLAB_TIMEOUT_RETRY, 500),
+        _ => (SVMLAB_FAULT_NORETRY, 0),
+    };
+    same("load", called("ACCESS", gpu.load_within(memory.page(1), timeout_ms))?, Came::Not(want))?;
     // Where the page table does not reach there is nothing to retry.
     same("far away", called("ACCESS", gpu.load_within(!7, 500))?, Came::Not(SVMLAB_FAULT_INVALID))?;
     called("SETTLE", gpu.settle())?;
@@ -110,6 +116,32 @@ fn many(kind: Kind) -> Result<(), String> {
         waves.map(|wave| wave.join().unwrap_or_else(|_| Err("a thread panicked".to_owned())))
     });
     waves.into_iter().collect()
+}
+
+/// TTM may take the page tables away at any time, and gives them back; no wave is to die of that.
+fn evicted(kind: Kind) -> Result<(), String> {
+    let gpu = create(kind)?;
+    let memory = called("mmap", Memory::new(4, 2 << 20))?;
+    memory.set(1, 7);
+    called("EVICT_PAGE_TABLES", gpu.happen(SVMLAB_HW_EVICT_PAGE_TABLES, 0))?;
+    let came = std::thread::scope(|scope| {
+        let wave = scope.spawn(|| gpu.load(memory.page(1)));
+        std::thread::sleep(Duration::from_millis(100));
+        let validated = gpu.happen(SVMLAB_HW_VALIDATE, 0);
+        let came = wave.join().map_err(|_| "the wave panicked".to_owned())?;
+        called("VALIDATE", validated).and_then(|()| called("ACCESS", came))
+    })?;
+    same("load", came, Came::Done(7))
+}
+
+/// What a fault gets for pages that are invalidated all the time.
+fn collides(kind: Kind) -> Result<(), String> {
+    let gpu = create(kind)?;
+    let memory = called("mmap", Memory::new(4, 2 << 20))?;
+    memory.set(1, 7);
+    let busy = Hardware { what: SVMLAB_HW_FAIL, point: SVMLAB_POINT_TABLE_ALLOC, error: libc::EBUSY as u32, value: 0 };
+    called("FAIL", gpu.hardware(busy))?;
+    same("load", called("ACCESS", gpu.load(memory.page(1)))?, Came::Done(7))
 }
 
 fn ends(kind: Kind) -> Result<(), String> {
