@@ -152,7 +152,8 @@ fn state(world: &World<Sim>, device: &Device<Sim>) -> GpuState {
         pages: pages(world, device),
         ..GpuState::default()
     };
-    if !device.exists() {
+    // An instance whose VM is taken down may live on behind somebody's reference, where nobody can look at it.
+    if device.is_finished() || !device.exists() {
         return state;
     }
     let inspect = device.svm().inspect();
