@@ -4,7 +4,10 @@
 //! command line, says on the second serial port what came of each check, and reboots, which ends the machine. What the
 //! suites are stands in [`suites`]; how one is written in [`suite`].
 
+mod churn;
 mod device;
+mod driver;
+mod fuzz;
 mod gpu;
 mod hmm;
 mod init;
