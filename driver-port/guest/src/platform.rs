@@ -19,7 +19,7 @@ pub(crate) const CHILD: &str = "--selftest";
 
 fn run(checks: &mut Checks<'_>, args: &Args) {
     // A bug on purpose, and nothing else: whether anybody saw it stands in the kernel's log, and the host looks there.
-    if let Some(plant) = args.get("plant") {
+    if let Some(plant) = args.get("bug") {
         let known = names(checks, PLANTS);
         checks.check(&format!("planted: {plant}"), || match known.iter().any(|name| name == plant) {
             true => ask(PLANTS, plant),
