@@ -6,7 +6,7 @@
  * and waits until every earlier step of every other actor is done. A step is done when its actor comes to whatever place
  * is next, so that what lies between the two has happened. To come to the same place again is to be there still, unless the
  * script has the place twice in a row. Places that are not in the script are passed; steps whose place is not met are
- * skipped once a later one of the same actor is.
+ * skipped once a later one of the same actor is. The place SVMLAB_GATE_ANYWHERE is wherever the actor is next.
  *
  * Nothing can hang: a wait has an end, and one that comes to it disarms the script and is told in the state. In atomic
  * context the wait spins.
@@ -73,6 +73,14 @@ static bool still_there(u32 actor, u64 place)
 	return doing[actor] && steps[undone[actor]].place == place && !(next < nsteps && steps[next].place == place);
 }
 
+/* In the event log, when it is on: what an actor does in the script. */
+static void tell(u32 actor, const char *what, u32 step)
+{
+	char text[64];
+
+	svmlab_c_log(text, scnprintf(text, sizeof(text), "gate: actor %u %s step %u", actor, what, step));
+}
+
 static bool is_turn(u32 actor, u32 step)
 {
 	u32 other;
@@ -101,10 +109,10 @@ static void disarm(void)
 	wake_up_all(&turn);
 }
 
-/* The actor is at place. */
-static void arrive(u32 actor, u64 place)
+/* The actor is at place; visible: the simulator can stop it there. */
+static void arrive(u32 actor, u64 place, bool visible)
 {
-	u32 step, at, far, ms;
+	u32 step, at, far, ms, before;
 	unsigned long flags, end;
 	bool came = true;
 
@@ -114,7 +122,7 @@ static void arrive(u32 actor, u64 place)
 	finish(actor);
 	step = nsteps;
 	for (at = undone[actor], far = 0; at < nsteps && far < LOOKAHEAD; at = next_of(actor, at + 1), far++) {
-		if (steps[at].place == place) {
+		if (steps[at].place == place || (visible && !far && steps[at].place == SVMLAB_GATE_ANYWHERE)) {
 			step = at;
 			break;
 		}
@@ -126,10 +134,15 @@ static void arrive(u32 actor, u64 place)
 		advance(actor, step);
 	if (!is_turn(actor, step)) {
 		held++;
+		tell(actor, "is held before", step);
 		ms = timeout_ms;
 		spin_unlock_irqrestore(&gate_lock, flags);
 		if (preemptible()) {
-			came = wait_event_timeout(turn, its_turn(actor, step), msecs_to_jiffies(ms));
+			/* As long as others make progress they are waited for. */
+			do {
+				before = READ_ONCE(passed);
+				came = wait_event_timeout(turn, its_turn(actor, step), msecs_to_jiffies(ms));
+			} while (!came && before != READ_ONCE(passed));
 		} else {
 			end = jiffies + msecs_to_jiffies(min(ms, ATOMIC_MS));
 			while (!(came = its_turn(actor, step)) && time_before(jiffies, end))
@@ -142,9 +155,11 @@ static void arrive(u32 actor, u64 place)
 	if (!came) {
 		late++;
 		late_step = step;
+		tell(actor, "has waited in vain before", step);
 		disarm();
 		goto out;
 	}
+	tell(actor, "is in", step);
 	doing[actor] = true;
 out:
 	spin_unlock_irqrestore(&gate_lock, flags);
@@ -161,12 +176,12 @@ static u32 me(void)
 	return actor;
 }
 
-void svmlab_c_gate(u64 place)
+void svmlab_c_gate(u64 place, bool visible)
 {
 	u32 actor = me();
 
 	if (actor < SVMLAB_GATE_ACTORS)
-		arrive(actor, place);
+		arrive(actor, place, visible);
 }
 
 /* The actor does nothing any more until it comes to a step at place, or for good. */
@@ -204,7 +219,7 @@ void svmlab_c_gate_work(u64 place, bool begins)
 		return;
 	if (begins) {
 		WRITE_ONCE(who[actor], current);
-		arrive(actor, place);
+		arrive(actor, place, true);
 	} else {
 		leave(actor, place);
 	}
@@ -279,7 +294,7 @@ int svmlab_gate_ioctl(struct svmlab_gate *gate)
 		return err;
 	/* These may wait, and others must be able to go on meanwhile. */
 	if (gate->what == SVMLAB_GATE_POINT)
-		arrive(gate->actor, gate->place);
+		arrive(gate->actor, gate->place, true);
 	else if (gate->what == SVMLAB_GATE_LEAVE)
 		leave(gate->actor, 0);
 	spin_lock_irq(&gate_lock);

@@ -240,7 +240,7 @@ void svmlab_log_exit(void);
 
 /* ---- gate.c ---- */
 /* The running task is at this place of an armed script's words. */
-void svmlab_c_gate(u64 place);
+void svmlab_c_gate(u64 place, bool visible);
 /* The work item whose begin is this place begins to run on this task, or has ended. */
 void svmlab_c_gate_work(u64 place, bool begins);
 struct svmlab_gate;

@@ -324,6 +324,7 @@ struct svmlab_log {
 #define SVMLAB_GATE_ACTORS	16
 #define SVMLAB_GATE_STEPS	65536
 #define SVMLAB_GATE_TIMEOUT_MS	10000
+#define SVMLAB_GATE_ANYWHERE	0	/* a place: wherever the actor comes next, once this is its next step */
 
 /* An actor at a place: a hash of what names it (a line of the driver, a work item's begin, an operation of a thread). */
 struct svmlab_gate_step {

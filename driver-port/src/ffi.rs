@@ -304,7 +304,7 @@ unsafe extern "C" {
 #[cfg(feature = "lab")]
 unsafe extern "C" {
     /// The running task is at this place, and a script is armed.
-    pub fn svmlab_c_gate(place: u64);
+    pub fn svmlab_c_gate(place: u64, visible: bool);
     /// The work item whose begin is this place begins to run on this task, or has ended.
     pub fn svmlab_c_gate_work(place: u64, begins: bool);
 }

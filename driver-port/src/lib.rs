@@ -39,6 +39,7 @@ pub mod log;
 pub mod mm;
 #[cfg(feature = "kernel")]
 mod panic;
+pub mod place;
 mod platform;
 pub mod registry;
 #[cfg(feature = "lab")]

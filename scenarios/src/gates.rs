@@ -93,7 +93,7 @@ impl GateScript {
         for (at, step) in timeline.steps.iter().enumerate() {
             let point = if step.op.ends_with(" starts") {
                 Point::WorkStart
-            } else if step.file.starts_with("model/") && !step.op.starts_with("unlock") {
+            } else if step.file.starts_with("model/") && !passes_no_gate(&step.op) {
                 Point::At { file: step.file, line: step.line, op: step.op.clone() }
             } else {
                 continue;
@@ -105,6 +105,12 @@ impl GateScript {
         steps.dedup_by(|step, before| step.actor == before.actor && step.point.is_where(&before.point));
         GateScript { actors: actors.collect(), steps }
     }
+}
+
+/// What is an event of its own in the simulator only. A lock that has to be queued for, and work that has to be waited for,
+/// are got later, at the same place; a gate is passed once, before both, and nobody may stand behind it who has to wait.
+fn passes_no_gate(op: &str) -> bool {
+    op == "begin" || ["unlock", "queue for ", "begin to wait for "].iter().any(|start| op.starts_with(start))
 }
 
 impl Point {
