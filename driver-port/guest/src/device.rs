@@ -12,7 +12,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
-use uapi::{Access, Accesses, Create, GemSvm, Hardware, Node, Page, Range, State, SvmAttribute};
+use uapi::{Access, Accesses, Create, Gate, GateStep, GemSvm, Hardware, Node, Page, Range, State, SvmAttribute};
 
 /// `AMDGPU_SVM_ATTR_ACCESS` and its neighbours, as the first posting and `hardened` number them.
 pub(crate) mod attr {
@@ -214,6 +214,22 @@ impl Gpu {
         let mut args = uapi::Close { what, pad: 0 };
         // SAFETY: the struct of this request; it has no pointers.
         unsafe { self.raw(uapi::DRM_IOCTL_SVMLAB_CLOSE, &mut args) }
+    }
+
+    /// `SVMLAB_GATE`: what came of the script that was armed last.
+    pub(crate) fn gate(&self, what: u32, actor: u32, place: u64) -> io::Result<Gate> {
+        let mut gate = Gate { what, actor, place, ..Gate::default() };
+        // SAFETY: the struct of this request; it has no steps.
+        unsafe { self.raw(uapi::DRM_IOCTL_SVMLAB_GATE, &mut gate)? };
+        Ok(gate)
+    }
+
+    /// From now on these steps are the script; a wait lasts so long at most.
+    pub(crate) fn arm(&self, steps: &[GateStep], timeout_ms: u32) -> io::Result<()> {
+        let (steps_ptr, count) = (steps.as_ptr() as u64, steps.len() as u32);
+        let mut gate = Gate { what: uapi::SVMLAB_GATE_ARM, steps_ptr, count, timeout_ms, ..Gate::default() };
+        // SAFETY: the struct of this request; it points to as many steps as it says, which are read.
+        unsafe { self.raw(uapi::DRM_IOCTL_SVMLAB_GATE, &mut gate) }
     }
 
     /// The event log: switched by `flags`, and what was drained.

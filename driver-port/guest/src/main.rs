@@ -13,6 +13,7 @@ mod hmm;
 mod init;
 mod lab;
 mod platform;
+mod races;
 mod report;
 mod suite;
 mod suites;

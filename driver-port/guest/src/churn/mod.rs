@@ -11,10 +11,9 @@
 
 mod worker;
 
-use crate::driver::{Framework, Vm, end, fork, on_cpus, prepare};
+use crate::driver::{Framework, Vm, in_child, on_cpus, prepare};
 use crate::suite::{Args, Checks, Suite};
 use scenarios::lang::{Design, GpuDecl};
-use std::io::{Read, Write, pipe};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -47,28 +46,10 @@ fn run(checks: &mut Checks<'_>, args: &Args) {
         for xnack in [true, false] {
             let mode = if xnack { "on" } else { "off" };
             let name = format!("{threads} threads on {framework}, XNACK {mode}: the GPU sees what is there");
-            checks.check(&name, || churn(Round { framework, xnack, threads, seed, time, skip }));
+            let round = Round { framework, xnack, threads, seed, time, skip };
+            checks.check(&name, || in_child(|| in_process(round)));
         }
     }
-}
-
-/// In a process of its own, whose end takes everything along.
-fn churn(round: Round) -> Result<String, String> {
-    let words = |error: std::io::Error| error.to_string();
-    let (mut reads, mut writes) = pipe().map_err(words)?;
-    let child = fork().map_err(words)?;
-    let Some(child) = child else {
-        drop(reads);
-        let text = serde_json::to_string(&in_process(round)).expect("words are plain data");
-        let _ = writes.write_all(text.as_bytes());
-        end();
-    };
-    drop(writes);
-    let mut text = String::new();
-    let read = reads.read_to_string(&mut text);
-    let status = child.wait().map_err(words)?;
-    read.map_err(words)?;
-    serde_json::from_str(&text).unwrap_or_else(|_| Err(format!("the process ended with status {status:#x}")))
 }
 
 fn in_process(round: Round) -> Result<String, String> {

@@ -27,9 +27,10 @@ mod run;
 mod touch;
 mod vm;
 
+pub(crate) use calls::pages_of;
 pub(crate) use machine::{on_cpus, prepare};
 pub(crate) use parallel::on_both_cpus;
-pub(crate) use process::{end, fork};
+pub(crate) use process::{Caller, in_child};
 pub(crate) use vm::{Access, Framework, Vm};
 
 use crate::suite::{Args, Checks, Suite};

@@ -10,6 +10,8 @@ use model::attr::UapiAttr;
 use scenarios::conform::{Part, Step};
 use scenarios::lang::{Area, Attr, Design, FinalKind, OpKind, Scenario};
 use scenarios::world::Uapi;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read, Write, pipe};
 use std::rc::Rc;
 
@@ -161,15 +163,50 @@ pub(crate) fn fork() -> io::Result<Option<Child>> {
     }
 }
 
+/// Does `work` in a process of its own, whose end takes everything along; what came of it.
+///
+/// # Errors
+/// Those of `work`, or that the process has died; in words.
+pub(crate) fn in_child<T: Serialize + DeserializeOwned>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    let words = |error: io::Error| error.to_string();
+    let (mut reads, mut writes) = pipe().map_err(words)?;
+    let Some(child) = fork().map_err(words)? else {
+        drop(reads);
+        let text = serde_json::to_string(&work()).expect("what is told is plain data");
+        let _ = writes.write_all(text.as_bytes());
+        end();
+    };
+    drop(writes);
+    let mut text = String::new();
+    let read = reads.read_to_string(&mut text);
+    let status = child.wait().map_err(words)?;
+    read.map_err(words)?;
+    serde_json::from_str(&text).unwrap_or_else(|_| Err(format!("the process ended with status {status:#x}")))
+}
+
 /// Ends the process at once: nothing that it has of the suite's may be flushed or dropped.
 pub(crate) fn end() -> ! {
     // SAFETY: does not return.
     unsafe { libc::_exit(0) }
 }
 
+/// What any thread of the first process can do, and what of it a child can.
+pub(crate) struct Caller<'a> {
+    pub(crate) scenario: &'a Scenario,
+    pub(crate) design: Design,
+    pub(crate) framework: Framework,
+    /// None of them in a child.
+    pub(crate) gpus: &'a [Vm],
+}
+
 impl Process<'_> {
+    fn caller(&self) -> Caller<'_> {
+        let Job { scenario, design, framework, .. } = *self.job;
+        Caller { scenario, design, framework, gpus: self.gpus.as_deref().unwrap_or_default() }
+    }
+
     fn live(mut self) -> ! {
-        let ready = self.set_up();
+        let ready = self.caller().set_up();
         self.say(&ready.map(|()| Vec::new()));
         self.serve()
     }
@@ -193,71 +230,20 @@ impl Process<'_> {
         }
     }
 
-    fn set_up(&self) -> Result<(), String> {
-        let scenario = self.job.scenario;
-        let words = |what: &str, error: io::Error| format!("{what}: {error}");
-        calls::allow_huge_pages(scenario.regions.iter().any(|region| region.thp)).map_err(|e| words("THP", e))?;
-        for region in scenario.regions.iter().filter(|region| region.mapped) {
-            calls::map_region(region).map_err(|e| words(&format!("region {:?}", region.name), e))?;
-        }
-        for (number, (gpu, decl)) in self.gpus().iter().zip(&scenario.gpus).enumerate() {
-            gpu.create(decl, number, self.job.design, self.job.framework).map_err(|e| words("CREATE", e))?;
-            if self.job.design == Design::PocV8 {
-                gpu.first_call()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn gpus(&self) -> &[Vm] {
-        self.gpus.as_deref().unwrap_or_default()
-    }
-
     fn perform(&mut self, step: Step) -> Answer {
         let scenario = self.job.scenario;
         let Some(op) = step.op(scenario) else {
             return match step.last_look(scenario).expect("a step is an operation or a last look") {
                 FinalKind::Value { area, .. } => Ok(vec![calls::peek(area.bytes.start)]),
-                FinalKind::Attr { gpu, area, checks } => self.ask(gpu, area, checks),
+                FinalKind::Attr { gpu, area, checks } => self.caller().ask(gpu, area, checks),
                 other => Err(format!("{other:?} is nothing that a process sees")),
             };
         };
         match &op.kind {
-            OpKind::SetAttr { gpu, area, attrs, .. } => {
-                let (uapi, id) = (Uapi::of(self.job.design), self.gpu_id(gpu));
-                let mut array: Vec<_> = attrs.iter().flat_map(|attr| uapi.request(*attr, id)).collect();
-                self.svm(gpu, AMDGPU_SVM_OP_SET_ATTR, area, &mut array).map(|part| vec![part])
-            }
-            OpKind::GetAttr { gpu, area, checks, .. } => self.ask(gpu, area, checks),
-            OpKind::ResetAttr { gpu, area, .. } => {
-                self.svm(gpu, AMDGPU_SVM_OP_RESET_ATTR, area, &mut []).map(|part| vec![part])
-            }
             OpKind::Fork { child } => self.fork(child),
             OpKind::Exit => end(),
-            kind => calls::perform(kind).ok_or_else(|| format!("{} is nothing that a process does", kind.name())),
+            kind => self.caller().perform(kind),
         }
-    }
-
-    fn gpu_index(&self, gpu: &str) -> usize {
-        self.job.scenario.gpus.iter().position(|decl| decl.name == gpu).expect("the parser resolves GPU names")
-    }
-
-    fn gpu_id(&self, gpu: &str) -> u32 {
-        Attr::gpu_id(self.gpu_index(gpu))
-    }
-
-    fn svm(&self, gpu: &str, operation: u32, area: &Area, attrs: &mut [UapiAttr]) -> Result<Part, String> {
-        let gpu = self.gpus().get(self.gpu_index(gpu)).ok_or("a child has no GPU")?;
-        let result = gpu.svm(operation, area.bytes, attrs);
-        Ok(Part::Returned(result.map_or_else(|error| error.raw_os_error().unwrap_or(-1), |()| 0)))
-    }
-
-    fn ask(&self, gpu: &str, area: &Area, checks: &[Attr]) -> Answer {
-        let (uapi, id) = (Uapi::of(self.job.design), self.gpu_id(gpu));
-        let mut array: Vec<_> = checks.iter().flat_map(|check| uapi.question(*check, id)).collect();
-        let returned = self.svm(gpu, AMDGPU_SVM_OP_GET_ATTR, area, &mut array)?;
-        let answered = Part::Answered(array.iter().map(|a| (a.ty, a.value)).collect());
-        Ok(if returned == Part::Returned(0) { vec![returned, answered] } else { vec![returned] })
     }
 
     /// Returns here; the new process listens to its own line from now on.
@@ -273,5 +259,71 @@ impl Process<'_> {
                 self.serve()
             }
         }
+    }
+}
+
+impl Caller<'_> {
+    /// Maps the regions and makes the GPUs the calling process's own.
+    ///
+    /// # Errors
+    /// What could not be done; in words.
+    pub(crate) fn set_up(&self) -> Result<(), String> {
+        let words = |what: &str, error: io::Error| format!("{what}: {error}");
+        calls::allow_huge_pages(self.scenario.regions.iter().any(|region| region.thp)).map_err(|e| words("THP", e))?;
+        for region in self.scenario.regions.iter().filter(|region| region.mapped) {
+            calls::map_region(region).map_err(|e| words(&format!("region {:?}", region.name), e))?;
+        }
+        for (number, (gpu, decl)) in self.gpus.iter().zip(&self.scenario.gpus).enumerate() {
+            gpu.create(decl, number, self.design, self.framework).map_err(|e| words("CREATE", e))?;
+            if self.design == Design::PocV8 {
+                gpu.first_call()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An operation that is not about processes.
+    ///
+    /// # Errors
+    /// It is one that no thread does; in words.
+    pub(crate) fn perform(&self, op: &OpKind) -> Answer {
+        match op {
+            OpKind::SetAttr { gpu, area, attrs, .. } => {
+                let (uapi, id) = (Uapi::of(self.design), self.gpu_id(gpu));
+                let mut array: Vec<_> = attrs.iter().flat_map(|attr| uapi.request(*attr, id)).collect();
+                self.svm(gpu, AMDGPU_SVM_OP_SET_ATTR, area, &mut array).map(|part| vec![part])
+            }
+            OpKind::GetAttr { gpu, area, checks, .. } => self.ask(gpu, area, checks),
+            OpKind::ResetAttr { gpu, area, .. } => {
+                self.svm(gpu, AMDGPU_SVM_OP_RESET_ATTR, area, &mut []).map(|part| vec![part])
+            }
+            kind => calls::perform(kind).ok_or_else(|| format!("{} is nothing that a process does", kind.name())),
+        }
+    }
+
+    /// The VM that the scenario calls `gpu`.
+    pub(crate) fn gpu(&self, gpu: &str) -> Result<&Vm, String> {
+        Ok(self.gpus.get(self.gpu_index(gpu)).ok_or("a child has no GPU")?)
+    }
+
+    fn gpu_index(&self, gpu: &str) -> usize {
+        self.scenario.gpus.iter().position(|decl| decl.name == gpu).expect("the parser resolves GPU names")
+    }
+
+    fn gpu_id(&self, gpu: &str) -> u32 {
+        Attr::gpu_id(self.gpu_index(gpu))
+    }
+
+    fn svm(&self, gpu: &str, operation: u32, area: &Area, attrs: &mut [UapiAttr]) -> Result<Part, String> {
+        let result = self.gpu(gpu)?.svm(operation, area.bytes, attrs);
+        Ok(Part::Returned(result.map_or_else(|error| error.raw_os_error().unwrap_or(-1), |()| 0)))
+    }
+
+    fn ask(&self, gpu: &str, area: &Area, checks: &[Attr]) -> Answer {
+        let (uapi, id) = (Uapi::of(self.design), self.gpu_id(gpu));
+        let mut array: Vec<_> = checks.iter().flat_map(|check| uapi.question(*check, id)).collect();
+        let returned = self.svm(gpu, AMDGPU_SVM_OP_GET_ATTR, area, &mut array)?;
+        let answered = Part::Answered(array.iter().map(|a| (a.ty, a.value)).collect());
+        Ok(if returned == Part::Returned(0) { vec![returned, answered] } else { vec![returned] })
     }
 }

@@ -5,15 +5,17 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-/// Whether an access of [`load`] or [`store`] is under way, and has not faulted. One thread of the process makes them.
-static EXPECTED: AtomicBool = AtomicBool::new(false);
+thread_local! {
+    /// Whether an access of [`load`] or [`store`] is under way, and has not faulted.
+    static EXPECTED: AtomicBool = const { AtomicBool::new(false) };
+}
 
 /// Length of the instructions of [`access`], in bytes.
 const LENGTH: i64 = 3;
 
 /// Steps over the access.
 extern "C" fn on_fault(signal: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    if !EXPECTED.swap(false, SeqCst) {
+    if !EXPECTED.with(|expected| expected.swap(false, SeqCst)) {
         // SAFETY: both may be called in signal handlers; a fault that nobody expects ends the process.
         unsafe {
             libc::signal(signal, libc::SIG_DFL);
@@ -48,9 +50,9 @@ pub(crate) fn catch_faults() -> io::Result<()> {
 
 /// Makes an access; None when it faulted.
 fn access(make: impl FnOnce() -> u64) -> Option<u64> {
-    EXPECTED.store(true, SeqCst);
+    EXPECTED.with(|expected| expected.store(true, SeqCst));
     let value = make();
-    EXPECTED.swap(false, SeqCst).then_some(value)
+    EXPECTED.with(|expected| expected.swap(false, SeqCst)).then_some(value)
 }
 
 /// The word at `addr`, which is of memory where no Rust object lives.

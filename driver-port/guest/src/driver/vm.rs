@@ -55,6 +55,11 @@ impl Vm {
         at("the render node", device::Gpu::open()).map(Vm)
     }
 
+    /// The file, for whoever looks at more than scenarios speak of.
+    pub(crate) fn file(&self) -> &device::Gpu {
+        &self.0
+    }
+
     /// Makes it the VM of the calling process on GPU `number`.
     ///
     /// # Errors
