@@ -29,6 +29,7 @@ mod expect;
 mod fits;
 mod names;
 mod node;
+mod operation;
 mod ops;
 mod parse;
 mod print;
