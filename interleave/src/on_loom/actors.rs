@@ -6,6 +6,7 @@
 
 use super::Loom;
 use super::context;
+use super::stack::roomy;
 use super::workers::{self, Crew};
 use loom::thread::Thread;
 use std::cell::{Cell, RefCell};
@@ -77,7 +78,7 @@ impl Loom {
         let main = loom::thread::current();
         for actor in actors {
             let (ends, main, crew) = (ends.clone(), main.clone(), crew.clone());
-            loom::thread::spawn(move || {
+            let body = move || {
                 context::name_thread(&actor.name);
                 (actor.body)();
                 crew.actors.set(crew.actors.get() - 1);
@@ -90,11 +91,12 @@ impl Loom {
                 }
                 ends.running.set(ends.running.get() - 1);
                 main.unpark();
-            });
+            };
+            loom::thread::spawn(move || roomy(body));
         }
         for index in 0..workers {
             let (crew, main) = (crew.clone(), main.clone());
-            loom::thread::spawn(move || crew.serve(index, &main));
+            loom::thread::spawn(move || roomy(|| crew.serve(index, &main)));
         }
         if let Some(first) = first {
             context::name_thread(&first.name);

@@ -2,6 +2,7 @@
 
 use super::Loom;
 use super::context::{self, Accusation};
+use super::stack::roomy;
 use super::workers;
 use crate::lab::Invariant;
 use std::any::Any;
@@ -162,7 +163,7 @@ impl Loom {
                 progress(so_far);
                 count.fetch_add(1, Ordering::Relaxed);
                 context::begin(bounds.memory);
-                model();
+                roomy(&model);
             });
         });
         context::end();

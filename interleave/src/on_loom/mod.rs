@@ -15,6 +15,7 @@
 //! | `plain` | fields whose lock lives elsewhere, race checked |
 //! | `cache` | `kmem_cache` |
 //! | `frozen` | a list that only grows, so that references into it stay good |
+//! | `stack` | room for what runs on a thread of loom |
 //! | `monitor` | `wait_event` on a few words |
 //! | `gate` | the lab's word to wait on |
 //! | `work` | `workqueue.c` |
@@ -50,6 +51,7 @@ mod lock;
 mod monitor;
 mod plain;
 mod rwsem;
+mod stack;
 mod work;
 mod workers;
 
