@@ -187,7 +187,7 @@ impl<L: Lab> Inner<L> {
                     folio.page + folio.count
                 }
                 Stop::CopyZero(page) => {
-                    vma.anon_vma.set(true);
+                    self.anon_vma_prepare(vma);
                     self.copy_zero_page(page);
                     page + 1
                 }
@@ -228,7 +228,7 @@ impl<L: Lab> Inner<L> {
                     if let Some(backing) = &vma.backing {
                         let pfn = backing.frame(page);
                         if write && !backing.shared {
-                            vma.anon_vma.set(true);
+                            self.anon_vma_prepare(vma);
                             return Stop::CopyFile(page, pfn);
                         }
                         table.set(page, self.map_file_page(vma, backing, pfn, write));
@@ -266,7 +266,7 @@ impl<L: Lab> Inner<L> {
                             return Stop::CopyZero(page);
                         }
                         if self.must_copy(vma, pfn) {
-                            vma.anon_vma.set(true);
+                            self.anon_vma_prepare(vma);
                             return Stop::Shared(page, pfn);
                         }
                         // The page is ours alone: made writable in place, no event (wp_page_reuse).
@@ -288,7 +288,7 @@ impl<L: Lab> Inner<L> {
         let huge = self.huge(vma) && vma.bytes().covers(&block.bytes()) && table.block_is_none(page);
         // The zero page needs none, the huge one does.
         if write || huge {
-            vma.anon_vma.set(true);
+            self.anon_vma_prepare(vma);
         }
         if huge {
             let pte = if write || flags.hugetlb {

@@ -23,6 +23,8 @@ pub struct File<L: Lab> {
     memory: Memory<L>,
     first: u64,
     pages: u64,
+    /// tmpfs, memfd, shared anonymous memory: nothing is written back, so nobody wants to be told of writes.
+    shmem: bool,
 }
 
 impl<L: Lab> Clone for File<L> {
@@ -44,7 +46,12 @@ impl<L: Lab> File<L> {
         assert!(id < OWNERS - FIRST_FILE, "files are numbered from 0 to 7");
         let first = memory.alloc_run(FIRST_FILE + id, pages);
         memory.set_shared(first, pages, true);
-        File { memory: memory.clone(), first, pages }
+        File { memory: memory.clone(), first, pages, shmem: false }
+    }
+
+    /// The same in tmpfs (`memfd_create`).
+    pub fn shmem(memory: &Memory<L>, id: u32, pages: u64) -> Self {
+        File { shmem: true, ..File::new(memory, id, pages) }
     }
 
     /// The word at byte `offset` of the file, as read(2) would give it. A scheduling point.
@@ -64,6 +71,11 @@ impl<L: Lab> File<L> {
         self.memory.peek(self.frame(offset / PAGE_SIZE), offset)
     }
 
+    /// Whether both are one file.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.first == other.first
+    }
+
     fn frame(&self, index: u64) -> u64 {
         assert!(index < self.pages, "page {index} of {self:?}");
         self.first + index
@@ -74,12 +86,12 @@ impl<L: Lab> File<L> {
 pub(crate) struct Backing<L: Lab> {
     pub(crate) file: File<L>,
     /// The page address at which page 0 of the file would stand (wrapping).
-    origin: u64,
+    pub(crate) origin: u64,
     /// MAP_SHARED.
     pub(crate) shared: bool,
     /// Whether the file system wants to be told of the first write to a page (`vma_wants_writenotify`): shared memory
     /// does not.
-    notify: bool,
+    pub(crate) notify: bool,
 }
 
 impl<L: Lab> Backing<L> {
@@ -115,7 +127,7 @@ impl<L: Lab> AddressSpace<L> {
         offset: u64,
         shared: bool,
     ) -> Result<(), Errno> {
-        self.map_backed(bytes, flags, file, offset, shared, true)
+        self.map_backed(bytes, flags, file, offset, shared, !file.shmem)
     }
 
     /// `mmap(MAP_FIXED | MAP_SHARED | MAP_ANONYMOUS)`: `file` is what stands behind it, of which nobody else knows.

@@ -44,6 +44,7 @@ impl<L: Lab> AddressSpace<L> {
                 let copy = vma.clone_at(vma.bytes(), 0);
                 // mlock is not inherited.
                 copy.mlocked.set(false);
+                copy.anon_vma.set(vma.anon_vma.get().map(|_| child.inner.new_anon_vma(true)));
                 child.inner.vmas.borrow_mut().insert(copy);
                 mm.copy_page_range(vma, &child.inner);
             }
@@ -58,7 +59,7 @@ impl<L: Lab> Inner<L> {
     /// `copy_page_range` of one VMA.
     #[track_caller]
     fn copy_page_range(&self, vma: &VmaNode<L>, child: &Inner<L>) {
-        if vma.is_shared() || !vma.anon_vma.get() {
+        if vma.is_shared() || vma.anon_vma.get().is_none() {
             return;
         }
         let pages = vma.bytes().pages();

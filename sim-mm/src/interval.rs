@@ -127,6 +127,7 @@ impl State {
 struct Hooks {
     invalidate: Option<InvalidateFn>,
     returned: Option<ReturnedFn>,
+    ended: Option<ReturnedFn>,
 }
 
 /// `struct mmu_notifier_subscriptions`.
@@ -194,6 +195,10 @@ impl<L: Lab> Subscriptions<L> {
         self.hooks.borrow_mut().returned = Some(call);
     }
 
+    pub(crate) fn on_invalidation_end(&self, call: ReturnedFn) {
+        self.hooks.borrow_mut().ended = Some(call);
+    }
+
     pub(crate) fn clear_hooks(&self) {
         // Dropped after the borrow: a hook may own the last handle of something large.
         let _old = std::mem::take(&mut *self.hooks.borrow_mut());
@@ -237,6 +242,10 @@ impl<L: Lab> Subscriptions<L> {
             L::release_map(NOTIFIER_MAP, Hold::Exclusive);
             L::release_map(EPOCH, Hold::Begin);
             note!(L, "{} end {}", invalidation.event.kind.name(), invalidation.event.bytes);
+            let call = self.hooks.borrow().ended.clone();
+            if let Some(call) = call {
+                call(&invalidation.event);
+            }
         }
     }
 

@@ -48,6 +48,7 @@ mod lifetime;
 mod madvise;
 mod mapping;
 mod memory;
+mod merge;
 mod migrate;
 mod migrate_device;
 mod mm;
@@ -67,4 +68,5 @@ pub use interval::{InvalidateFn, ReturnedFn, SubId, SubState, SubView, UNINITIAL
 pub use memory::{BLOCK_ORDER, BLOCK_PAGES, HUGE_ZERO_PFN, Memory, POISON, Word, ZERO_PFN, is_zero_pfn};
 pub use mremap::Remap;
 pub use pagetable::{Entry, Prot, Pte};
+pub use peek::VmaDetails;
 pub use space::{AddressSpace, MmapRead, MmapWrite, Options, Sigsegv, TASK_SIZE};

@@ -17,7 +17,7 @@ impl<L: Lab> AddressSpace<L> {
     /// under that VMA's lock alone, so its callbacks run **without mmap_lock**; else under mmap_lock held for read.
     ///
     /// # Errors
-    /// `EINVAL`: the range, or a PFNMAP VMA. `ENOMEM`: holes; the VMAs around them were done.
+    /// `EINVAL`: the range, or a PFNMAP or mlocked VMA. `ENOMEM`: holes; the VMAs around them were done.
     #[track_caller]
     pub fn madvise_dontneed(&self, bytes: Bytes) -> Result<(), Errno> {
         check_range(bytes)?;
@@ -90,7 +90,7 @@ impl<L: Lab> Inner<L> {
     fn dontneed(&self, vma: &VmaNode<L>, part: Bytes, gather: &mut Gather) -> Result<(), Errno> {
         // madvise_dontneed_free_valid_vma: a hugetlb VMA gives up whole huge pages only.
         let unaligned = !(part.start | part.end).is_multiple_of(BLOCK_PAGES * PAGE_SIZE);
-        if vma.flags().pfnmap || (vma.flags().hugetlb && unaligned) {
+        if vma.flags().pfnmap || vma.mlocked.get() || (vma.flags().hugetlb && unaligned) {
             return Err(Errno::EINVAL);
         }
         let clear = self.notifiers.start(event(EventKind::Clear, part)).expect("blockable events do not fail");

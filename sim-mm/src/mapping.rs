@@ -7,8 +7,8 @@ use crate::fault::Held;
 use crate::file::Backing;
 use crate::interval::event;
 use crate::memory::BLOCK_PAGES;
-use crate::pagetable::Gather;
-use crate::space::{AddressSpace, Inner, MmapWrite, check_range};
+use crate::pagetable::{Gather, block_of};
+use crate::space::{AddressSpace, Inner, MmapRead, MmapWrite, check_range};
 use crate::vma::VmaNode;
 use interleave::lab::{Lab, Span, Visible};
 use model::platform::{EventKind, RwSem, VmaFlags};
@@ -36,12 +36,16 @@ impl<L: Lab> AddressSpace<L> {
         }
         let held = mm.mmap_lock.write();
         let hit = mm.vmas.borrow().overlapping(bytes);
-        let span = mm.hull(bytes, &hit);
+        let locked = mm.with_neighbours(bytes);
+        let span = mm.hull(bytes, &locked);
         if hit.is_empty() {
-            mm.tree_accesses.write(span);
+            match locked.is_empty() {
+                true => mm.tree_accesses.write(span),
+                false => drop(mm.vma_start_write(&held, span, &locked)),
+            }
         } else {
             mm.check_hugetlb_cuts(bytes, &hit)?;
-            mm.vma_start_write(&held, span, &hit);
+            mm.vma_start_write(&held, span, &locked);
             mm.cut(&held, bytes);
             let old = mm.vmas.borrow().overlapping(bytes);
             old.iter().for_each(|vma| vma.detached.set(true));
@@ -57,7 +61,9 @@ impl<L: Lab> AddressSpace<L> {
                 mm.vmas.borrow_mut().erase(vma.bytes().start);
             }
         }
-        mm.vmas.borrow_mut().insert(VmaNode::new(bytes, flags, backing));
+        let new = VmaNode::new(bytes, flags, backing);
+        mm.vmas.borrow_mut().insert(new.clone());
+        mm.merge(new);
         mm.vmas.borrow().overlapping(span_bytes(span)).iter().for_each(|vma| vma.locked.set(false));
         note!(L, "mmap {bytes}: VMA stored");
         Ok(())
@@ -94,11 +100,30 @@ impl<L: Lab> AddressSpace<L> {
         let held = mm.mmap_lock.read();
         let hit = mm.vmas.borrow().overlapping(bytes);
         for vma in hit {
-            if vma.flags().read || vma.flags().write {
-                // populate_vma_page_range gives up on a VMA silently, and so does mm_populate.
-                let pages = vma.bytes().clip(&bytes).pages();
-                let _ = mm.handle_mm_fault(Held::Read(&held), &vma, pages, vma.flags().write);
+            // populate_vma_page_range gives up on a VMA silently, and so does mm_populate.
+            let _ = mm.mm_populate(&held, vma.bytes().clip(&bytes));
+        }
+        Ok(())
+    }
+}
+
+impl<L: Lab> Inner<L> {
+    /// `__mm_populate` that stops at the first error: EFAULT where nothing can be faulted in.
+    #[track_caller]
+    pub(crate) fn mm_populate(&self, held: &MmapRead<'_, L>, bytes: Bytes) -> Result<(), Errno> {
+        let hit = self.vmas.borrow().overlapping(bytes);
+        for vma in hit {
+            let flags = vma.flags();
+            if flags.io || flags.pfnmap {
+                continue;
             }
+            if !flags.read && !flags.write {
+                return Err(Errno::EFAULT);
+            }
+            // Copies are made now; what is shared is not copied, and need not be dirty.
+            let write = flags.write && !vma.is_shared();
+            let pages = vma.bytes().clip(&bytes).pages();
+            self.handle_mm_fault(Held::Read(held), &vma, pages, write).map_err(|_| Errno::EFAULT)?;
         }
         Ok(())
     }
@@ -150,19 +175,38 @@ impl<L: Lab> Inner<L> {
         self.free_pages(gather);
     }
 
-    /// Splits the VMAs that the ends of `bytes` cut. Huge entries across a cut are split first, with a CLEAR of their
-    /// 2 MiB (`vma_adjust_trans_huge`). The VMAs are write-locked. Returns whether steps were taken.
+    /// Splits the VMAs that the ends of `bytes` cut, after [`Inner::adjust_trans_huge`]. The VMAs are write-locked.
+    /// Returns whether steps were taken.
     #[track_caller]
     pub(crate) fn cut(&self, _held: &MmapWrite<'_, L>, bytes: Bytes) -> bool {
         let mut stepped = false;
         for at in [bytes.start, bytes.end] {
             let vma = self.vmas.borrow().lookup(at).filter(|vma| vma.bytes().start < at);
             if let Some(vma) = vma {
-                stepped |= self.split_huge_at(at);
+                stepped |= self.adjust_trans_huge(&vma, at);
                 self.vmas.borrow_mut().split(&vma, at);
             }
         }
         stepped
+    }
+
+    /// `vma_adjust_trans_huge`, before `vma` is cut at `at`: a huge entry across the cut is split, with a CLEAR of its 2
+    /// MiB. There *could* be one wherever the VMA has room for it and the 1 GiB level is populated, and then the kernel
+    /// sends the CLEAR and looks afterwards. Returns whether it did.
+    #[track_caller]
+    fn adjust_trans_huge(&self, vma: &VmaNode<L>, at: u64) -> bool {
+        let block = block_of(at / PAGE_SIZE);
+        let could = at != block.bytes().start && vma.bytes().covers(&block.bytes());
+        let sent = could
+            && match self.options.merge {
+                true => self.table.borrow().first_populated_pud(block).is_some(),
+                // The scenarios were written for what happens to huge entries only.
+                false => self.table.borrow().block_leaf(block.first).is_some(),
+            };
+        if sent {
+            self.clear_and_split(block);
+        }
+        sent
     }
 
     /// `hugetlb_vm_op_split`: such a VMA splits between huge pages only.

@@ -187,7 +187,7 @@ impl<L: Lab> Inner<L> {
                         self.notifiers.start(migrate_event(args, page)).expect("blockable events do not fail");
                     filling = Some(migrate);
                     // anon_vma_prepare: from now on a fork copies entries.
-                    vma.iter().for_each(|vma| vma.anon_vma.set(true));
+                    vma.iter().for_each(|vma| self.anon_vma_prepare(vma));
                 }
                 let holes = self.fill_holes(first, at, src, dst, flags);
                 at += holes;

@@ -2,6 +2,7 @@
 //!
 //! Answers to `mm/mprotect.c` (spec mm-events 2.2) and `change_prot_numa`.
 
+use crate::fault::Held;
 use crate::interval::event;
 use crate::memory::is_zero_pfn;
 use crate::pagetable::{PUD_PAGES, Prot, Pte};
@@ -27,30 +28,33 @@ impl<L: Lab> AddressSpace<L> {
         let held = mm.mmap_lock.write();
         let hit = mm.vmas.borrow().overlapping(bytes);
         mm.check_hugetlb_cuts(bytes, &hit)?;
-        let span = mm.hull(bytes, &hit);
+        let span = mm.hull(bytes, &mm.with_neighbours(bytes));
         let (mut stepped, mut changed, mut at) = (false, 0, bytes.start);
-        for vma in hit {
-            let part = vma.bytes().clip(&bytes);
-            if part.start != at {
-                break;
-            }
+        while at < bytes.end {
+            let Some(vma) = mm.vmas.borrow().lookup(at) else { break };
+            let part = Bytes::new(at, vma.bytes().end.min(bytes.end));
             at = part.end;
             let mut flags = vma.flags();
+            let populate = vma.mlocked.get() && write && !flags.write && !vma.is_shared();
             if flags.read == read && flags.write == write {
                 continue;
             }
             (flags.read, flags.write) = (read, write);
             stepped |= changed > 0;
-            stepped |= mm.vma_start_write(&held, mm.hull(part, std::slice::from_ref(&vma)), std::slice::from_ref(&vma));
+            let locked = mm.with_neighbours(part);
+            stepped |= mm.vma_start_write(&held, mm.hull(part, &locked), &locked);
             stepped |= mm.cut(&held, part);
             let vma = mm.vmas.borrow().lookup(part.start).expect("it was just cut out");
             vma.set_flags(flags);
+            // What was merged has these flags already, so that the kernel goes on behind it, too.
+            let vma = mm.merge(vma);
+            at = vma.bytes().end;
             changed += 1;
             note!(L, "mprotect {part}: VMA flags set (read {read}, write {write})");
             let prot = prot_of(flags);
             stepped |= mm.change_protection(part.pages(), |pte| match pte {
                 Pte::Present { pfn, .. } if is_zero_pfn(pfn) => Pte::Present { pfn, prot: prot.min(Prot::Read) },
-                Pte::Present { pfn, .. } if mm.memory.is_shared(pfn) => {
+                Pte::Present { pfn, .. } if mm.memory.is_shared(pfn) && !vma.is_shared_unwatched() => {
                     Pte::Present { pfn, prot: prot.min(Prot::Read) }
                 }
                 // Anonymous pages that are ours alone become writable at once (can_change_pte_writable).
@@ -64,6 +68,11 @@ impl<L: Lab> AddressSpace<L> {
                 Pte::Device { pfn, .. } => Pte::Device { pfn, write: false },
                 Pte::Swap { .. } | Pte::None => pte,
             });
+            if populate {
+                // Locked memory that becomes writable is copied now.
+                let _ = mm.handle_mm_fault(Held::Write, &vma, part.pages(), true);
+                stepped = true;
+            }
         }
         if changed > 0 {
             let locked = mm.vmas.borrow().overlapping(Pages::new(span.first, span.last).bytes());

@@ -3,9 +3,23 @@
 use crate::interval::SubView;
 use crate::pagetable::{Entry, Prot, Pte};
 use crate::space::AddressSpace;
+use crate::vma::VmaNode;
 use interleave::lab::{Lab, Stamp};
 use model::platform::Vma;
 use model::units::PAGE_SIZE;
+
+/// A VMA, for who compares it with a kernel's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VmaDetails {
+    /// What a driver may know of it.
+    pub vma: Vma,
+    /// VM_SHARED.
+    pub shared: bool,
+    /// Whether a file stands behind it; shared anonymous and hugetlb memory have one, too.
+    pub file: bool,
+    /// VM_LOCKED.
+    pub mlocked: bool,
+}
 
 impl<L: Lab> AddressSpace<L> {
     /// The leaf that covers `page`, with the page's own frame.
@@ -54,6 +68,17 @@ impl<L: Lab> AddressSpace<L> {
     /// All VMAs, in address order.
     pub fn peek_vmas(&self) -> Vec<Vma> {
         self.inner.vmas.borrow().iter().map(|vma| vma.view()).collect()
+    }
+
+    /// All VMAs with what no driver asks for, in address order.
+    pub fn peek_vma_details(&self) -> Vec<VmaDetails> {
+        let details = |vma: &VmaNode<L>| VmaDetails {
+            vma: vma.view(),
+            shared: vma.is_shared(),
+            file: vma.backing.is_some() || vma.flags().hugetlb,
+            mlocked: vma.mlocked.get(),
+        };
+        self.inner.vmas.borrow().iter().map(details).collect()
     }
 
     /// The word the CPU would load at `addr`: 0 where nothing was ever stored; None without a VMA, or while it

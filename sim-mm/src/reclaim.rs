@@ -36,14 +36,16 @@ impl<L: Lab> AddressSpace<L> {
     /// `madvise(MADV_PAGEOUT)`: as [`AddressSpace::reclaim`], under mmap_lock held for read.
     ///
     /// # Errors
-    /// `EINVAL` for the range; `ENOMEM` for holes, with the rest done.
+    /// `EINVAL`: the range, or an mlocked, PFNMAP or hugetlb VMA, with those before it done. `ENOMEM` for holes, with the
+    /// rest done.
     #[track_caller]
     pub fn madvise_pageout(&self, bytes: Bytes) -> Result<(), Errno> {
         check_range(bytes)?;
         let mm = &*self.inner;
         let _held = mm.mmap_lock.read();
         let (parts, result) = mm.parts(bytes);
-        for (_, part) in parts {
+        for (vma, part) in parts {
+            can_madv_lru_vma(&vma)?;
             mm.reclaim_pages(part.pages());
         }
         result
@@ -57,7 +59,9 @@ impl<L: Lab> AddressSpace<L> {
     pub fn madvise_cold(&self, bytes: Bytes) -> Result<(), Errno> {
         check_range(bytes)?;
         let _held = self.inner.mmap_lock.read();
-        self.inner.parts(bytes).1
+        let (parts, result) = self.inner.parts(bytes);
+        parts.iter().try_for_each(|(vma, _)| can_madv_lru_vma(vma))?;
+        result
     }
 
     /// `madvise(MADV_FREE)`: CLEAR per VMA; present pages stay mapped and writable, and reclaim may drop them until a
@@ -65,7 +69,7 @@ impl<L: Lab> AddressSpace<L> {
     /// VMA's lock alone where [`AddressSpace::madvise_dontneed`] is.
     ///
     /// # Errors
-    /// `EINVAL`: the range, or a VMA that is not private anonymous memory. `ENOMEM` for holes, with the rest done.
+    /// `EINVAL`: the range, or a VMA that is not private anonymous memory, or mlocked. `ENOMEM` for holes, with the rest done.
     #[track_caller]
     pub fn madvise_free(&self, bytes: Bytes) -> Result<(), Errno> {
         check_range(bytes)?;
@@ -84,6 +88,12 @@ impl<L: Lab> AddressSpace<L> {
         }
         result
     }
+}
+
+/// Whether what it maps may be aged.
+fn can_madv_lru_vma<L: Lab>(vma: &VmaNode<L>) -> Result<(), Errno> {
+    let flags = vma.flags();
+    if vma.mlocked.get() || flags.pfnmap || flags.hugetlb { Err(Errno::EINVAL) } else { Ok(()) }
 }
 
 impl<L: Lab> Inner<L> {
@@ -147,7 +157,7 @@ impl<L: Lab> Inner<L> {
     /// `madvise_free_single_vma`; `part` lies inside the VMA.
     #[track_caller]
     fn free_lazily(&self, vma: &VmaNode<L>, part: Bytes) -> Result<(), Errno> {
-        if !vma.flags().anon || vma.backing.is_some() || vma.flags().hugetlb {
+        if !vma.flags().anon || vma.backing.is_some() || vma.flags().hugetlb || vma.mlocked.get() {
             return Err(Errno::EINVAL);
         }
         let clear = self.notifiers.start(event(EventKind::Clear, part)).expect("blockable events do not fail");
@@ -185,26 +195,40 @@ impl<L: Lab> AddressSpace<L> {
     /// may still migrate.
     ///
     /// # Errors
-    /// `EINVAL` for the range; `ENOMEM` for holes, with nothing done.
+    /// `EINVAL` for the range; `ENOMEM` for a hole, with the VMAs before it done and nothing faulted in, and for pages
+    /// that cannot be faulted in.
     #[track_caller]
     pub fn mlock(&self, bytes: Bytes, lock: bool) -> Result<(), Errno> {
         check_range(bytes)?;
         let mm = &*self.inner;
         {
             let held = mm.mmap_lock.write();
-            let (parts, result) = mm.parts(bytes);
-            result?;
-            let hit: Vec<_> = parts.into_iter().map(|(vma, _)| vma).collect();
-            mm.check_hugetlb_cuts(bytes, &hit)?;
-            let span = mm.hull(bytes, &hit);
-            let waited = mm.vma_start_write(&held, span, &hit);
-            let split = mm.cut(&held, bytes);
-            for vma in mm.vmas.borrow().overlapping(bytes) {
-                vma.mlocked.set(lock);
+            mm.check_hugetlb_cuts(bytes, &mm.vmas.borrow().overlapping(bytes))?;
+            let locked = mm.with_neighbours(bytes);
+            let span = mm.hull(bytes, &locked);
+            let waited = mm.vma_start_write(&held, span, &locked);
+            let (mut split, mut at) = (false, bytes.start);
+            while at < bytes.end {
+                let Some(vma) = mm.vmas.borrow().lookup(at) else { break };
+                let part = Bytes::new(at, vma.bytes().end.min(bytes.end));
+                at = part.end;
+                if vma.mlocked.get() != lock {
+                    split |= mm.cut(&held, part);
+                    let vma = mm.vmas.borrow().lookup(part.start).expect("it was just cut out");
+                    vma.mlocked.set(lock);
+                    at = mm.merge(vma).bytes().end;
+                }
             }
             let all = mm.vmas.borrow().overlapping(Pages::new(span.first, span.last).bytes());
             mm.vma_end_write(span, &all, waited || split);
+            if at < bytes.end {
+                return Err(Errno::ENOMEM);
+            }
         }
-        if lock { self.populate(bytes) } else { Ok(()) }
+        if !lock {
+            return Ok(());
+        }
+        let held = mm.mmap_lock.read();
+        mm.mm_populate(&held, bytes).map_err(|_| Errno::ENOMEM)
     }
 }

@@ -55,6 +55,11 @@ pub struct Options {
     /// for the mappings of a page then looks at all page tables, which costs the search more; without this the calls
     /// that would make it so panic.
     pub shares: bool,
+    /// Neighbouring VMAs that say the same become one, as in the kernel. Without it they stay apart: whoever looks at
+    /// VMAs must cope with neighbours anyway, and unmerged ones show more.
+    /// Also decides whether a cut VMA tells of every 2 MiB where a huge entry could have been, as in the kernel, or only
+    /// of those where one is.
+    pub merge: bool,
 }
 
 /// A process address space. A cheap handle; cloning copies the pointer and takes no reference.
@@ -88,6 +93,8 @@ pub(crate) struct Inner<L: Lab> {
     pub(crate) freed_at: Cell<Option<Stamp>>,
     /// MMF_UNSTABLE: the OOM reaper was here, anonymous memory must not be faulted in any more.
     pub(crate) unstable: Cell<bool>,
+    /// `anon_vma`s that ever were.
+    pub(crate) anon_vmas: Cell<u32>,
     /// Shared with the subscriptions, which see the events.
     pub(crate) costs: Rc<Tally>,
     /// `migrate_to_ram` of the pagemaps, for faults in this address space.
@@ -174,6 +181,7 @@ impl<L: Lab> AddressSpace<L> {
                 counts: Cell::new((1, 1)),
                 freed_at: Cell::new(None),
                 unstable: Cell::new(false),
+                anon_vmas: Cell::new(0),
                 costs,
                 device_fault: RefCell::default(),
                 async_put: RefCell::default(),
@@ -206,6 +214,12 @@ impl<L: Lab> AddressSpace<L> {
     /// the return of the callback and the observer.
     pub fn on_callback_returned(&self, call: ReturnedFn) {
         self.inner.notifiers.on_callback_returned(call);
+    }
+
+    /// Sets an observer that is told of the end of every invalidation that somebody was told of
+    /// (`invalidate_range_end` of a classic notifier).
+    pub fn on_invalidation_end(&self, call: ReturnedFn) {
+        self.inner.notifiers.on_invalidation_end(call);
     }
 
     /// Drops dispatcher and observer and all other hooks, those of the [`Memory`] too, which usually own handles of this address space: a world that is taken down calls
@@ -280,18 +294,22 @@ impl<L: Lab> Inner<L> {
     /// has no huge entry. The caller holds what keeps the VMA in place.
     #[track_caller]
     pub(crate) fn split_huge_pmd(&self, page: u64) {
-        let block = block_of(page);
-        if self.table.borrow().block_leaf(page).is_none() {
-            return;
+        if self.table.borrow().block_leaf(page).is_some() {
+            self.clear_and_split(block_of(page));
         }
+    }
+
+    /// CLEAR of a block, and inside it the end of its huge entry, if it has one.
+    #[track_caller]
+    pub(crate) fn clear_and_split(&self, block: Pages) {
         let clear = self.notifiers.start(event(EventKind::Clear, block.bytes())).expect("blockable events do not fail");
         self.walks.write(Span::new(block.first, block.last));
         // Somebody may have zapped or split it meanwhile: then nothing is left to do.
-        self.table.borrow_mut().split_block(page);
+        self.table.borrow_mut().split_block(block.first);
         self.notifiers.end(clear);
     }
 
-    /// Splits the huge entry that `at` (bytes) cuts, if any: `vma_adjust_trans_huge`. Returns whether steps were taken.
+    /// Splits the huge entry that `at` (bytes) cuts, if any. Returns whether steps were taken.
     #[track_caller]
     pub(crate) fn split_huge_at(&self, at: u64) -> bool {
         let page = at / PAGE_SIZE;

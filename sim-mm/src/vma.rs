@@ -1,19 +1,27 @@
 //! VMAs and the tree that holds them.
 //!
 //! Answers to `struct vm_area_struct`, the maple tree of an mm, and the per-VMA lock (spec mm-events 4.2). Neighbours
-//! with equal flags are never merged: whoever looks at VMAs must cope with neighbours anyway, and unmerged ones show
-//! more.
+//! with equal flags are merged only when [`Options::merge`](crate::Options::merge) says so (see `merge`).
 
 use crate::file::Backing;
 use interleave::lab::{Gate, Lab};
 use intrusive_collections::{Bound, KeyAdapter, RBTree, RBTreeLink, intrusive_adapter};
 use model::platform::{Vma, VmaFlags};
-use model::units::Bytes;
+use model::units::{Bytes, PAGE_SIZE};
 use std::cell::Cell;
 use std::rc::Rc;
 
 /// The gate that a writer of a VMA sleeps on, and the map of its readers (`vmlock_dep_map`).
 pub(crate) const VMA_LOCK: &str = "vma_lock";
+
+/// `struct anon_vma`, as far as merging asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct AnonVma {
+    /// Which one.
+    pub(crate) number: u32,
+    /// Whether the VMA came by it in a fork (`vma_is_fork_child`).
+    pub(crate) inherited: bool,
+}
 
 /// One VMA. Fields change under mmap_lock held for write with the VMA write-locked.
 pub(crate) struct VmaNode<L: Lab> {
@@ -22,10 +30,15 @@ pub(crate) struct VmaNode<L: Lab> {
     flags: Cell<VmaFlags>,
     /// What is mapped; None: private anonymous memory.
     pub(crate) backing: Option<Backing<L>>,
-    /// `vma->anon_vma` is set: the VMA may have anonymous pages. Set by faults, under the VMA's lock.
-    pub(crate) anon_vma: Cell<bool>,
+    /// `vma->anon_vma`: set when the VMA may have anonymous pages, by faults, under the VMA's lock.
+    pub(crate) anon_vma: Cell<Option<AnonVma>>,
+    /// The page address at which page 0 of the object would stand (wrapping): `vm_pgoff`, the other way round. Private
+    /// anonymous memory counts from its address at the time of the mmap; a VMA that moves takes its numbers along.
+    pub(crate) origin: Cell<u64>,
     /// VM_LOCKED.
     pub(crate) mlocked: Cell<bool>,
+    /// VM_ACCOUNT: private and was writable when something may have been stored.
+    pub(crate) accounted: Cell<bool>,
     /// Write-locked: readers of the VMA lock fall back to mmap_lock.
     pub(crate) locked: Cell<bool>,
     /// Taken out of service (`vma_mark_detached`), maybe still in the tree.
@@ -50,8 +63,12 @@ impl<'a, L: Lab> KeyAdapter<'a> for VmaAdapter<L> {
 impl<L: Lab> VmaNode<L> {
     pub(crate) fn new(bytes: Bytes, flags: VmaFlags, backing: Option<Backing<L>>) -> Rc<Self> {
         Rc::new(VmaNode {
+            anon_vma: Cell::new(None),
+            accounted: Cell::new(
+                flags.write && !flags.hugetlb && backing.as_ref().is_none_or(|backing| !backing.shared),
+            ),
+            origin: Cell::new(backing.as_ref().map_or(0, |backing| backing.origin)),
             backing,
-            anon_vma: Cell::new(false),
             mlocked: Cell::new(false),
             link: RBTreeLink::new(),
             bytes: Cell::new(bytes),
@@ -72,8 +89,14 @@ impl<L: Lab> VmaNode<L> {
         self.flags.get()
     }
 
+    /// mprotect's new flags (`mprotect_fixup`).
     pub(crate) fn set_flags(&self, flags: VmaFlags) {
         self.flags.set(flags);
+        if flags.write {
+            self.accounted.set(!flags.hugetlb && !self.is_shared());
+        } else if self.backing.is_none() && self.anon_vma.get().is_none() {
+            self.accounted.set(false);
+        }
     }
 
     /// VM_SHARED.
@@ -81,11 +104,18 @@ impl<L: Lab> VmaNode<L> {
         self.backing.as_ref().is_some_and(|backing| backing.shared)
     }
 
+    /// VM_SHARED, and nobody wants to be told of writes: what is there may be written to at once.
+    pub(crate) fn is_shared_unwatched(&self) -> bool {
+        self.backing.as_ref().is_some_and(|backing| backing.shared && !backing.notify)
+    }
+
     /// A VMA of the same kind at `bytes`, for fork, a split and mremap; `moved_by` bytes (wrapping) from this one.
     pub(crate) fn clone_at(&self, bytes: Bytes, moved_by: u64) -> Rc<Self> {
         let copy = VmaNode::new(bytes, self.flags(), self.backing.as_ref().map(|backing| backing.moved(moved_by)));
         copy.anon_vma.set(self.anon_vma.get());
+        copy.origin.set(self.origin.get().wrapping_add((moved_by as i64 / PAGE_SIZE as i64) as u64));
         copy.mlocked.set(self.mlocked.get());
+        copy.accounted.set(self.accounted.get());
         copy
     }
 

@@ -82,6 +82,7 @@ impl<L: Lab> World<L> {
             thp: scenario.regions.iter().any(|r| r.thp),
             immortal: !exits(&scenario),
             shares: shares(&scenario),
+            ..sim_mm::Options::default()
         };
         let mm = AddressSpace::new(&memory, 0, options).expect("nothing fails before the race");
         let kfd = Kfd::new(|mm: &AddressSpace<L>| mm.id() == 0);
