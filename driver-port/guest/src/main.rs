@@ -12,6 +12,7 @@ mod gpu;
 mod hmm;
 mod init;
 mod lab;
+mod mm;
 mod platform;
 mod races;
 mod report;

@@ -27,6 +27,11 @@ impl Report {
         self.line(format_args!("\nsuite {name}: {about}"));
     }
 
+    /// A line for people.
+    pub(crate) fn say(&mut self, text: &str) {
+        self.line(format_args!("  {text}"));
+    }
+
     /// A check begins.
     pub(crate) fn start(&mut self, name: &str) {
         self.line(format_args!("@start {name}"));

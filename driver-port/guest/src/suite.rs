@@ -52,6 +52,11 @@ pub(crate) struct Checks<'a> {
 }
 
 impl Checks<'_> {
+    /// Says a line that is no check.
+    pub(crate) fn say(&mut self, text: &str) {
+        self.report.say(text);
+    }
+
     /// Makes one check. Returns whether it held, for what makes no sense otherwise.
     pub(crate) fn check<R: Remark, E: Display>(&mut self, name: &str, check: impl FnOnce() -> Result<R, E>) -> bool {
         self.report.start(name);
