@@ -218,6 +218,8 @@ pub struct Outcome {
     pub classes: Vec<(u64, bool)>,
     /// For each of them, the fewest preemptions with which it was seen.
     pub preemptions: Vec<u16>,
+    /// Bugs whose place some execution came by, planted or not. A search in parts does not tell.
+    pub asked: Vec<Plant>,
 }
 
 /// A violation and the schedule that leads to it.
@@ -297,6 +299,7 @@ pub(crate) fn prepare(config: &Config, chooser: Chooser) {
         exec.bounded = Bounded::default();
         exec.recorder = None;
         exec.planted = Planted::default();
+        exec.asked = Planted::default();
         for plant in &config.planted {
             exec.planted[plant.number() / 64] |= 1 << (plant.number() % 64);
         }
@@ -420,7 +423,10 @@ pub fn explore(
         (exec.bound(&bounded, end == End::Exhausted), bounded.cache.map(|cache| cache.kept()))
     });
     let coverage = counter.map(|counter| counter.coverage());
-    Outcome { stats, end, failure, predicted, bound, cached, coverage, classes, preemptions }
+    let asked = with(|exec| exec.asked);
+    let asked = |plant: &&Plant| asked[plant.number() / 64] & (1 << (plant.number() % 64)) != 0;
+    let asked = Plant::ALL.iter().filter(asked).copied().collect();
+    Outcome { stats, end, failure, predicted, bound, cached, coverage, classes, preemptions, asked }
 }
 
 fn as_bound(preemptions: u32) -> u16 {

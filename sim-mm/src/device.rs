@@ -62,6 +62,8 @@ pub type DeviceFaultFn<L> =
     Rc<dyn Fn(PagemapId, &AddressSpace<L>, Option<&MmapRead<'_, L>>, u64, u64) -> Result<(), Errno>>;
 /// Has [`AddressSpace::finish_async_put`] called somewhere else, soon. Any context.
 pub type AsyncPutFn = Rc<dyn Fn()>;
+/// A classic notifier's `release`: the address space is about to go, on whatever thread put the last user.
+pub type ReleaseFn = Rc<dyn Fn()>;
 
 /// Pages that are locked, mapped and moved as one: where they are mapped, and their frames.
 #[derive(Clone, Copy, Debug)]

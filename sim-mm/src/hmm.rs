@@ -14,7 +14,7 @@ use crate::pagetable::{Prot, Pte, block_of};
 use crate::space::Inner;
 use crate::vma::VmaNode;
 use interleave::lab::{Gate, Lab, Span, Visible};
-use model::platform::{HmmPfn, HmmRange, HmmRequest, Owner};
+use model::platform::{HmmPfn, HmmRange, HmmRequest, Owner, Plant};
 use model::units::{PAGE_SIZE, Pages};
 use model::{Errno, note};
 use std::rc::Rc;
@@ -82,7 +82,8 @@ impl<L: Lab> Inner<L> {
                 Walk::Fault(vma, part, write) => {
                     last = part.first;
                     // hmm_vma_fault
-                    if write && !vma.flags().write {
+                    let endless = L::planted(Plant::HmmWriteFaultLoop);
+                    if write && !vma.flags().write && !endless {
                         return Err(Errno::EPERM);
                     }
                     // A fault that succeeds without progress (a timeslice) makes this loop spin, mmap_lock held.
@@ -90,6 +91,7 @@ impl<L: Lab> Inner<L> {
                         L::retry_point("hmm_range_fault: the same page again");
                     }
                     faulted = Some((last, write));
+                    let write = write && (vma.flags().write || !endless);
                     self.handle_mm_fault(held, &vma, part, write).map_err(|_| Errno::EFAULT)?;
                 }
                 Walk::Migration(page, gate) => {

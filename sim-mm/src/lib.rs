@@ -62,7 +62,7 @@ mod space;
 mod vma;
 
 pub use costs::MmCosts;
-pub use device::{AsyncPutFn, DeviceFaultFn, FolioFreeFn, device_pfn};
+pub use device::{AsyncPutFn, DeviceFaultFn, FolioFreeFn, ReleaseFn, device_pfn};
 pub use file::File;
 pub use interval::{InvalidateFn, ReturnedFn, SubId, SubState, SubView, UNINITIALISED_OWNER};
 pub use memory::{BLOCK_ORDER, BLOCK_PAGES, HUGE_ZERO_PFN, Memory, POISON, Word, ZERO_PFN, is_zero_pfn};

@@ -3,7 +3,7 @@
 //! Answers to `mmgrab`/`mmdrop`/`mmget_not_zero`/`mmput` and `exit_mmap` (spec mm-events 4.3, 4.4). The counts are kept
 //! by hand: a put too many underflows, which the lab reports as I5; a use after the last `mmdrop` is I4.
 
-use crate::device::AsyncPutFn;
+use crate::device::{AsyncPutFn, ReleaseFn};
 use crate::interval::{event, might_sleep};
 use crate::pagetable::Gather;
 use crate::space::{AddressSpace, Inner};
@@ -84,6 +84,12 @@ impl<L: Lab> AddressSpace<L> {
         assert!(old.is_none(), "the asynchronous put is set once");
     }
 
+    /// Sets whom `exit_mmap` tells first of all, after the interval notifiers. Once.
+    pub fn on_release(&self, call: ReleaseFn) {
+        let old = self.inner.release.borrow_mut().replace(call);
+        assert!(old.is_none(), "the release hook is set once");
+    }
+
     /// `mmput_async_fn`: the work that the last `mmput_async` queued. Sleeps.
     #[track_caller]
     pub fn finish_async_put(&self) {
@@ -128,12 +134,16 @@ impl<L: Lab> Inner<L> {
         self.options.immortal || self.mm_users.load() != 0
     }
 
-    /// `exit_mmap`: RELEASE without locks; UNMAP of everything under mmap_lock for read, VMAs still in the tree; then,
+    /// `exit_mmap`: RELEASE without locks, and the hook; UNMAP of everything under mmap_lock for read, VMAs still in the tree; then,
     /// under mmap_lock for write, page tables, pages and VMAs go. Subscriptions stay registered.
     #[track_caller]
     fn exit_mmap(&self) {
         note!(L, "exit_mmap");
         self.notifiers.release();
+        let release = self.release.borrow().clone();
+        if let Some(release) = release {
+            release();
+        }
         let everything = Bytes::new(0, u64::MAX);
         let mut gather = Gather::default();
         {

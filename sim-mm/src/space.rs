@@ -19,7 +19,7 @@
 //! What stands between two scheduling points happens at once; no `RefCell` borrow may live across one.
 
 use crate::costs::{MmCosts, Tally};
-use crate::device::{AsyncPutFn, DeviceFaultFn};
+use crate::device::{AsyncPutFn, DeviceFaultFn, ReleaseFn};
 use crate::file::FIRST_FILE;
 use crate::interval::{InvalidateFn, ReturnedFn, Subscriptions, event};
 use crate::memory::Memory;
@@ -101,6 +101,8 @@ pub(crate) struct Inner<L: Lab> {
     pub(crate) device_fault: RefCell<Option<DeviceFaultFn<L>>>,
     /// `schedule_work(&mm->async_put_work)`.
     pub(crate) async_put: RefCell<Option<AsyncPutFn>>,
+    /// `mmu_notifier_ops.release`.
+    pub(crate) release: RefCell<Option<ReleaseFn>>,
 }
 
 /// What processes that fork from each other have in common.
@@ -185,6 +187,7 @@ impl<L: Lab> AddressSpace<L> {
                 costs,
                 device_fault: RefCell::default(),
                 async_put: RefCell::default(),
+                release: RefCell::default(),
             }),
         })
     }
@@ -227,7 +230,7 @@ impl<L: Lab> AddressSpace<L> {
     pub fn clear_hooks(&self) {
         self.inner.notifiers.clear_hooks();
         // Dropped after the borrows: a hook may own the last handle of something large.
-        let _old = (self.inner.device_fault.take(), self.inner.async_put.take());
+        let _old = (self.inner.device_fault.take(), self.inner.async_put.take(), self.inner.release.take());
         self.inner.memory.clear_hooks();
     }
 

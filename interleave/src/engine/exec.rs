@@ -96,6 +96,8 @@ pub(crate) struct Exec {
     pub(crate) lockdep: Lockdep,
 
     pub(crate) planted: Planted,
+    /// Those whose place somebody has come by.
+    pub(crate) asked: Planted,
     pub(crate) free_timers: u32,
     pub(crate) free_retries: u32,
     /// How many failures each actor may meet, and how many it has.
@@ -236,6 +238,7 @@ impl Exec {
             recorder: None,
             lockdep: Lockdep::default(),
             planted: Planted::default(),
+            asked: Planted::default(),
             free_timers: 2,
             free_retries: 3,
             failures: 0,
@@ -579,7 +582,8 @@ impl Exec {
     }
 
     /// Whether the planted bug is on.
-    pub(crate) fn is_planted(&self, which: Plant) -> bool {
+    pub(crate) fn is_planted(&mut self, which: Plant) -> bool {
+        self.asked[which.number() / 64] |= 1 << (which.number() % 64);
         self.planted[which.number() / 64] & (1 << (which.number() % 64)) != 0
     }
 

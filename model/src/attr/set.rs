@@ -8,7 +8,7 @@
 use super::nodes::{AttrTree, Node};
 use super::types::{Attrs, Trigger, UapiAttr};
 use crate::Errno;
-use crate::platform::Kernel;
+use crate::platform::{Kernel, Plant};
 use crate::units::Pages;
 use core::fmt;
 
@@ -97,7 +97,10 @@ impl<K: Kernel> AttrTree<K> {
                 Ok(tail) => Some(tail),
                 Err(error) => {
                     if let Some(head) = head {
-                        self.free(head);
+                        match K::planted(Plant::XeRemapUnwindBounds) {
+                            true => self.insert(head),
+                            false => self.free(head),
+                        }
                     }
                     return Err(error);
                 }
@@ -111,7 +114,7 @@ impl<K: Kernel> AttrTree<K> {
         self.set_pages(node, pages);
         self.set_attrs(node, new);
         self.insert(node);
-        if let Some(tail) = tail {
+        if let Some(tail) = tail.filter(|_| !K::planted(Plant::AttrSplitLosesTail)) {
             self.insert(tail);
         }
         Ok(Some(change))

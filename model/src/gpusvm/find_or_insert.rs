@@ -5,7 +5,7 @@ use super::{GpuSvm, Ported, RangeBase};
 use crate::Errno;
 use crate::framework::{Ctx, DriverLocked, NotifierHandle, Range, RangeHandle, TreeAccess};
 use crate::note;
-use crate::platform::{Cache, Mm};
+use crate::platform::{Cache, Kernel, Mm, Plant};
 use crate::units::Bytes;
 
 /// The arguments, for the steps under mmap_lock.
@@ -47,7 +47,9 @@ impl<P: Ported, R: 'static> GpuSvm<P, R> {
             return Err(Errno::EFAULT);
         }
         let result = self.find_or_insert_alive(locked, &Request { fault, window, ctx }, data);
-        self.mm.mmput();
+        if result.is_ok() || !P::Kernel::planted(Plant::NouveauBindMmLeak) {
+            self.mm.mmput();
+        }
         if let Err(error) = result {
             note!(P::Kernel, "find_or_insert: {fault:#x} gives {error}");
         }

@@ -103,6 +103,13 @@ impl<P: Ported, R: 'static> GpuSvm<P, R> {
             return Err(Errno::EFAULT);
         }
         let walked = self.fault_in(range, call, seq, &mut pfns);
+        if P::Kernel::planted(Plant::XeHmmTouchPagesUnlocked) && walked.is_ok() {
+            // As who marks "its" pages dirty does.
+            for pfn in pfns.iter() {
+                let addr = self.gpu.dma_map(pfn.pfn, 0, call.direction)?;
+                self.gpu.dma_unmap(addr, 0, call.direction);
+            }
+        }
         self.mm.mmput();
         self.map_pages(range, call, walked?, &pfns)
     }
@@ -136,8 +143,11 @@ impl<P: Ported, R: 'static> GpuSvm<P, R> {
                 Err(Errno::EBUSY) if P::Kernel::now_ms() <= call.deadline => {
                     note!(P::Kernel, "get_pages: an invalidation collides with the walk over {bytes}, again");
                     P::Kernel::retry_point("get_pages: hmm_range_fault says EBUSY");
-                    seq = self.mm.read_begin(sub);
+                    if !P::Kernel::planted(Plant::BusyNoNewSeq) {
+                        seq = self.mm.read_begin(sub);
+                    }
                 }
+                Ok(()) if P::Kernel::planted(Plant::ReadBeginLate) => return Ok(self.mm.read_begin(sub)),
                 other => return other.map(|()| seq),
             }
         }
@@ -158,7 +168,7 @@ impl<P: Ported, R: 'static> GpuSvm<P, R> {
             let nl = self.notifier_lock();
             // M2: before the sequence, so that a dead range is not retried for a second.
             let flags = self.range(range).base().pages.flags.read_once();
-            if flags.unmapped {
+            if flags.unmapped && !P::Kernel::planted(Plant::UnmappedFlagUnchecked) {
                 note!(P::Kernel, "get_pages: range {bytes} was unmapped meanwhile");
                 return Err(Errno::EFAULT);
             }
@@ -279,7 +289,9 @@ impl<P: Ported, R: 'static> GpuSvm<P, R> {
     /// unmapping does nothing without it.
     fn undo_map(&self, held: NotifierHeld<'_>, range: RangeHandle<P, R>, mapped: usize) {
         let flags = &self.range(range).base().pages.flags;
-        flags.write_once(RangeFlags { has_dma_mapping: true, ..flags.read_once() });
+        if !P::Kernel::planted(Plant::GpusvmErrorPathSkipsUnmap) {
+            flags.write_once(RangeFlags { has_dma_mapping: true, ..flags.read_once() });
+        }
         self.unmap_locked(held, range, mapped);
     }
 }

@@ -15,7 +15,7 @@ use super::{GpuSvm, Ported};
 use crate::Errno;
 use crate::framework::{DriverLocked, NotifierHandle, NotifierWrite, Range};
 use crate::note;
-use crate::platform::{Cache, KPlain, Mm, MmuEvent, NotifierEntry, Objects, Plain, Platform};
+use crate::platform::{Cache, KPlain, Kernel, Mm, MmuEvent, NotifierEntry, Objects, Plain, Plant, Platform};
 use crate::tree::{IntervalTree, TreeLink, TreeNode};
 use crate::units::Bytes;
 
@@ -114,8 +114,13 @@ impl<P: Ported, R: 'static> GpuSvm<P, R> {
         })?;
         let entry = NotifierEntry { client: self.config.client, cookie: notifier.to_bits() };
         let object = self.notifier(notifier);
-        match self.mm.interval_insert(entry, bytes, |sub| object.sub.set(Some(sub))) {
-            Ok(_) => {
+        let early = !P::Kernel::planted(Plant::Mlx5NotifierBeforeObject);
+        let publish = |sub| object.sub.set(Some(sub).filter(|_| early));
+        match self.mm.interval_insert(entry, bytes, publish) {
+            Ok(sub) => {
+                if !early {
+                    object.sub.set(Some(sub));
+                }
                 note!(P::Kernel, "notifier {bytes} registered");
                 Ok(notifier)
             }
@@ -157,11 +162,16 @@ impl<P: Ported, R: 'static> GpuSvm<P, R> {
         f: impl FnOnce(&NotifierWrite<'_, P>, NotifierHandle<P, R>),
     ) -> bool {
         if !event.blockable {
+            if P::Kernel::planted(Plant::OdpNonblockMissedUnlock) {
+                core::mem::forget(self.notifier_lock_in_callback());
+            }
             return false;
         }
         let notifier = NotifierHandle::<P, R>::from_bits(cookie);
         let nl = self.notifier_lock_in_callback();
-        self.mm.interval_set_seq(self.notifier(notifier).sub(), seq);
+        if !P::Kernel::planted(Plant::NoSetSeq) {
+            self.mm.interval_set_seq(self.notifier(notifier).sub(), seq);
+        }
         note!(P::Kernel, "{} {} reaches notifier {}", event.kind.name(), event.bytes, self.notifier(notifier).bytes);
         f(&nl, notifier);
         true

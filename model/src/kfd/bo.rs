@@ -9,8 +9,8 @@ use crate::Errno;
 use crate::list::{List, ListLink, ListNode};
 use crate::note;
 use crate::platform::{
-    Atomic, Cache, KAtomic, KPlain, KShared, KSpinLock, Kernel, Mm, Objects, Plain, Platform, Shared, SpinLock, Vram,
-    VramBlock, Work,
+    Atomic, Cache, KAtomic, KPlain, KShared, KSpinLock, Kernel, Mm, Objects, Plain, Plant, Platform, Shared, SpinLock,
+    Vram, VramBlock, Work,
 };
 
 /// A pointer to a [`Bo`].
@@ -132,6 +132,9 @@ impl<P: Platform> Svms<P> {
             drop(locked);
         }
         bo.fence_signalled.write_once(true);
+        if P::Kernel::planted(Plant::KfdEvictRefInWorker) {
+            self.evict_bo_work.flush();
+        }
         self.bo_list.lock().remove(&self.bos, handle);
         note!(P::Kernel, "svm_bo {handle:?} of GPU {} released", bo.gpu);
         if let Some(gpu) = self.gpu(bo.gpu) {
@@ -249,7 +252,7 @@ impl<P: Platform> Svms<P> {
     pub(super) fn vram_node_free(&self, handle: Handle<P>) {
         let range = self.range(handle);
         let bo = {
-            let _locked = range.lock();
+            let _locked = (!P::Kernel::planted(Plant::KfdSvmboDoubleUnref)).then(|| range.lock());
             let of_range = range.bo.read_once();
             if !of_range.has_res {
                 return;

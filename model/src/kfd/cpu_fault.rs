@@ -7,7 +7,7 @@ use super::bo::bo_of_page;
 use super::mmap::ReadGuard;
 use crate::Errno;
 use crate::note;
-use crate::platform::{DeviceMemory, Kernel, Mm, Platform, Shared};
+use crate::platform::{DeviceMemory, Kernel, Mm, Plant, Platform, Shared};
 use crate::units::{PAGE_SHIFT, Pages};
 
 /// The `1 << granularity` pages around `page`, cut to `inside`.
@@ -34,6 +34,10 @@ impl<P: Platform> Svms<P> {
             return Err(Errno::EFAULT);
         }
         if !mm.is_same(&self.mm) {
+            if P::Kernel::planted(Plant::KfdCowChildOwner) {
+                self.mm.mmput();
+                return Err(Errno::EFAULT);
+            }
             note!(P::Kernel, "CPU fault at {addr:#x} on VRAM: COW mapping in child process");
         }
         let result = match self.lookup_process() {
@@ -71,6 +75,7 @@ impl<P: Platform> Svms<P> {
             return Ok(());
         }
         let window = window(page, range.attrs.read_once().granularity, range.pages());
+        let mm = if P::Kernel::planted(Plant::KfdCpuFaultOtherMm) { &self.mm } else { mm };
         self.migrate_vram_to_ram(mm, held, handle, window, Some(pfn))
     }
 

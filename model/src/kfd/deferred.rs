@@ -8,11 +8,15 @@ use super::mmap::WriteGuard;
 use super::range::{Deferred, Handle, Range, WorkOp};
 use crate::list::{List, ListNode};
 use crate::note;
-use crate::platform::{Mm, Plain, Platform, SpinLock};
+use crate::platform::{Kernel, Mm, Plain, Plant, Platform, SpinLock};
 
 impl<P: Platform> Svms<P> {
     /// The work item `WorkFunc::Deferred`. Nothing held. Takes MM for write once a range.
     pub fn deferred_work(&self) {
+        let _outer = P::Kernel::planted(Plant::KfdIoctlMutexVsFlush).then(|| self.lock_process_info());
+        if P::Kernel::planted(Plant::KfdDeferredMmRef) && !self.mm.mmget_not_zero() {
+            return;
+        }
         loop {
             // Only looked at: a callback may change the op, but not queue it again, until it is unlinked below.
             let Some(handle) = self.deferred.lock().front() else { break };
@@ -33,6 +37,11 @@ impl<P: Platform> Svms<P> {
                 self.handle_list_op(&svms, &mmap, handle);
             }
             drop(mmap);
+            if !P::Kernel::planted(Plant::KfdDeferredMmRef) {
+                self.put_list_work();
+            }
+        }
+        if P::Kernel::planted(Plant::KfdDeferredMmRef) {
             self.put_list_work();
         }
     }

@@ -7,12 +7,16 @@ use super::range::Handle;
 use super::{RESTORE_DELAY_MS, Svms};
 use crate::attr::Flags;
 use crate::note;
-use crate::platform::{Atomic, DelayedWork, Gpu, Platform, Shared};
+use crate::platform::{Atomic, DelayedWork, Gpu, Kernel, Plant, Platform, Shared};
 use crate::units::Pages;
 
 impl<P: Platform> Svms<P> {
     /// `svm_range_evict`.
     pub(super) fn evict(&self, locked: &RangeLocked<'_, P>, handle: Handle<P>, pages: Pages) {
+        if P::Kernel::planted(Plant::KfdProcessRefAsArgument) {
+            let found = self.lookup_process();
+            note!(P::Kernel, "tells the process, found: {found}");
+        }
         let range = self.range(handle);
         if !self.config.xnack || range.attrs.read_once().flags.has(Flags::GPU_ALWAYS_MAPPED) {
             self.evict_by_stopping(locked, handle, pages);
@@ -58,7 +62,7 @@ impl<P: Platform> Svms<P> {
         }
         let evicted = self.evicted_ranges.inc_return();
         note!(P::Kernel, "evicted_ranges {}->{evicted}", evicted - 1);
-        if evicted != 1 {
+        if evicted != 1 && !P::Kernel::planted(Plant::DoubleQuiesceSingleResume) {
             return;
         }
         // The process has its queues on all GPUs; one call stops all of them.

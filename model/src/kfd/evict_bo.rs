@@ -11,7 +11,7 @@ use super::bo::BoHandle;
 use super::range::BoRef;
 use crate::Errno;
 use crate::note;
-use crate::platform::{Kernel, Mm, Objects, Plain, Platform, Shared, SpinLock, VramBlock, Work};
+use crate::platform::{Kernel, Mm, Objects, Plain, Plant, Platform, Shared, SpinLock, VramBlock, Work};
 
 impl<P: Platform> Svms<P> {
     /// TTM wants `block` of GPU `gpu` empty, and waits. Inside somebody's `vram_alloc`, with whatever that holds.
@@ -53,7 +53,8 @@ impl<P: Platform> Svms<P> {
                 if let Some(bo) = next {
                     self.bos.get(bo).evict_queued.set(false);
                     // `svm_bo_ref_unless_zero`: under the lock here, because one work item serves all.
-                    if self.bo_ref_unless_zero(bo) { Some(Some(bo)) } else { Some(None) }
+                    let counted = P::Kernel::planted(Plant::KfdFenceRcuNoRef) || self.bo_ref_unless_zero(bo);
+                    Some(counted.then_some(bo))
                 } else {
                     None
                 }
@@ -61,6 +62,11 @@ impl<P: Platform> Svms<P> {
             match next {
                 None => break,
                 Some(None) => {} // freed while the eviction was pending
+                Some(Some(bo)) if P::Kernel::planted(Plant::KfdFenceRcuNoRef) => {
+                    if self.bo_ref_unless_zero(bo) {
+                        self.evict_bo(bo);
+                    }
+                }
                 Some(Some(bo)) => self.evict_bo(bo),
             }
         }
@@ -87,7 +93,7 @@ impl<P: Platform> Svms<P> {
                         break;
                     }
                 }
-                if range.actual_loc.read_once() == 0 {
+                if range.actual_loc.read_once() == 0 || P::Kernel::planted(Plant::KfdEvictClearsBoOnFailure) {
                     let _locked = range.lock();
                     range.bo.write_once(BoRef::NONE);
                 } else {
@@ -95,14 +101,24 @@ impl<P: Platform> Svms<P> {
                     note!(P::Kernel, "eviction: {own} keeps pages in VRAM");
                 }
             }
+            if P::Kernel::planted(Plant::OdpMmputUnderMutex) {
+                self.mm.mmput();
+            }
         }
-        self.mm.mmput();
+        if !P::Kernel::planted(Plant::OdpMmputUnderMutex) {
+            self.mm.mmput();
+        }
+        if P::Kernel::planted(Plant::KfdFencePutThenWait) {
+            self.bo_unref(handle);
+        }
         let bo = self.bos.get(handle);
         bo.fence_signalled.write_once(true);
         if result.is_ok() && bo.refcount() != 1 {
             // WARN_ONCE in the original.
             P::Kernel::warn(format_args!("eviction of svm_bo {handle:?}: this was not the last reference"));
         }
-        self.bo_unref(handle);
+        if !P::Kernel::planted(Plant::KfdFencePutThenWait) {
+            self.bo_unref(handle);
+        }
     }
 }

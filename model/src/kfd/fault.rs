@@ -11,7 +11,7 @@ use super::range::{Handle, Range, WorkOp};
 use super::{RETRY_FAULT_PENDING_MS, Svms};
 use crate::Errno;
 use crate::note;
-use crate::platform::{Atomic, Kernel, Mm, Plain, Platform, RetryFault, RetryFaults, Shared, SpinLock};
+use crate::platform::{Atomic, Kernel, Mm, Plain, Plant, Platform, RetryFault, RetryFaults, Shared, SpinLock};
 use crate::units::{PAGE_SHIFT, Pages};
 
 /// Pages of the block in which a range for an unregistered address lies. Not the process's granularity: the default one.
@@ -79,12 +79,18 @@ impl<P: Platform> Svms<P> {
     /// Steps 2 to 4: the locks, and a range.
     fn fault_mmap(&self, gpu: usize, fault: RetryFault, timestamp: u64) -> Result<Fault, Errno> {
         let page = fault.addr >> PAGE_SHIFT;
+        let early = P::Kernel::planted(Plant::KfdDrainCheckUnlocked);
+        if early {
+            self.check_checkpoint(gpu, fault)?;
+        }
         // 2.
         {
             let mmap = self.mm.mmap_read_lock();
             let svms = self.lock_svms();
             // 3.
-            self.check_checkpoint(gpu, fault)?;
+            if !early {
+                self.check_checkpoint(gpu, fault)?;
+            }
             // 4.
             if let Some(handle) = self.range_from_addr(&svms, page) {
                 return self.fault_range(&svms, &mmap, gpu, fault, timestamp, handle);
@@ -92,7 +98,14 @@ impl<P: Platform> Svms<P> {
         }
         let mmap = self.mm.mmap_write_lock();
         let svms = self.lock_svms();
-        self.check_checkpoint(gpu, fault)?;
+        if let Err(stale) = self.check_checkpoint(gpu, fault)
+            && !early
+        {
+            if P::Kernel::planted(Plant::KfdMmapLockModeMismatch) {
+                core::mem::forget(mmap);
+            }
+            return Err(stale);
+        }
         let handle = match self.range_from_addr(&svms, page) {
             Some(handle) => handle,
             None => self.create_unregistered(&svms, &mmap, page).ok_or(Errno::EFAULT)?,
@@ -141,7 +154,10 @@ impl<P: Platform> Svms<P> {
             return Ok(Fault::Done);
         }
         // 8.
-        let Some(vma) = self.vma_lookup(Mmap::Read(mmap), fault.addr) else { return Ok(Fault::Done) };
+        let Some(vma) = self.vma_lookup(Mmap::Read(mmap), fault.addr) else {
+            let fatal = P::Kernel::planted(Plant::KfdVmaGoneStaleFault);
+            return if fatal { Err(Errno::EFAULT) } else { Ok(Fault::Done) };
+        };
         if !vma.flags.read || (fault.write && !vma.flags.write) {
             return Err(Errno::EPERM);
         }

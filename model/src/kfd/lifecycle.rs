@@ -7,7 +7,7 @@ use crate::Errno;
 use crate::list::List;
 use crate::note;
 use crate::platform::{
-    Atomic, Cache, ClientId, DelayedWork, KShared, Kernel, Mm, Mutex, Platform, QueueKind, RetryFaults, Shared,
+    Atomic, Cache, ClientId, DelayedWork, KShared, Kernel, Mm, Mutex, Plant, Platform, QueueKind, RetryFaults, Shared,
     SpinLock, Vram, Work, WorkFunc, WorkQueue,
 };
 use crate::tree::IntervalTree;
@@ -108,6 +108,9 @@ impl<P: Platform> Svms<P> {
         }
         self.listed.write_once(false);
         note!(P::Kernel, "kfd process leaves the table");
+        if P::Kernel::planted(Plant::KfdRestoreFlushInRelease) {
+            self.restore_work.cancel_sync();
+        }
         self.put();
     }
 
@@ -121,6 +124,9 @@ impl<P: Platform> Svms<P> {
         let svms = SvmsLocked::nobody_else();
         while let Some(range) = self.list.front() {
             self.unlink(&svms, range);
+            if P::Kernel::planted(Plant::Mlx5DyingSkipsRelease) && self.op(range) == super::WorkOp::UnmapRange {
+                continue;
+            }
             self.remove_notifier(range);
             self.range_free(range, true);
         }

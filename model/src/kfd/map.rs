@@ -124,7 +124,7 @@ impl<P: Platform> Svms<P> {
     /// The pagemap owner that all of them share; else nobody's, which brings everything to RAM.
     fn common_owner(&self, gpus: GpuSet) -> Owner {
         let mut owners = gpus.iter().map(|gpu| self.owner(gpu));
-        let first = owners.next().unwrap_or(Owner::NONE);
+        let first = owners.next().filter(|_| !P::Kernel::planted(Plant::HmmDeviceOwnerMissing)).unwrap_or(Owner::NONE);
         if owners.all(|other| other == first) { first } else { Owner::NONE }
     }
 
@@ -200,6 +200,9 @@ impl<P: Platform> Svms<P> {
             let slots = slots.start as usize..slots.end as usize;
             let asked = HmmRange { notifier: sub, notifier_seq: seq, start, request, owner };
             self.hmm_range_fault(mmap, &asked, &mut pfns[slots])?;
+            if P::Kernel::planted(Plant::ReadBeginLate) {
+                seq = self.mm.read_begin(sub);
+            }
             start = end;
         }
         Ok((pfns, seq))
@@ -258,7 +261,12 @@ impl<P: Platform> Svms<P> {
                 flush: call.flush_tlb,
                 allow_override: true,
                 pages: run,
-                flags: svm_pte_flags(&properties, flags, vram.then_some(vram_of), read_only),
+                flags: svm_pte_flags(
+                    &properties,
+                    flags,
+                    vram.then_some(vram_of),
+                    read_only && !P::Kernel::planted(Plant::XeFlagsMaskGarbage),
+                ),
                 addr: Some(addr),
             })?;
             page = run.last + 1;

@@ -11,7 +11,7 @@ use crate::Errno;
 use crate::note;
 use crate::platform::{
     CopyJob, DeviceMemory, DmaAddr, DmaDirection, Fence, Gpu, KArray, Kernel, MigratePfn, MigrateSelect, MigrateVma,
-    Mm, Objects, Platform, Shared, Vram,
+    Mm, Objects, Plant, Platform, Shared, Vram,
 };
 use crate::units::{Bytes, PAGE_SHIFT, PAGE_SIZE, Pages};
 
@@ -273,7 +273,7 @@ impl<P: Platform> Svms<P> {
             // WARN_ONCE in the original, and then the counter wraps.
             P::Kernel::warn(format_args!("{} has {before} VRAM pages on record, {moved} moved", range.pages()));
         }
-        let left = before.wrapping_sub(moved);
+        let left = if P::Kernel::planted(Plant::UvmResidentBitLeft) { before } else { before.wrapping_sub(moved) };
         range.vram_pages.write_once(left);
         if left == 0 && range.bo.read_once().has_res {
             range.actual_loc.write_once(0);
@@ -303,9 +303,13 @@ impl<P: Platform> Svms<P> {
         let copied = self.copy_to_ram(&src, &mut dst, &mut copies);
         mm.migrate_vma_pages(mmap, &args, &mut src, &dst);
         let moved = successful(&src, &dst);
-        copies.wait();
+        if !P::Kernel::planted(Plant::PagemapUseBeforeIdle) {
+            copies.wait();
+        }
         mm.migrate_vma_finalize(mmap, &args, &mut src, &dst);
-        copies.unmap();
+        if copied.is_ok() || !P::Kernel::planted(Plant::PagemapDmaUnmapBeforeVerdict) {
+            copies.unmap();
+        }
         copied.map(|()| moved)
     }
 
@@ -330,7 +334,7 @@ impl<P: Platform> Svms<P> {
             }
             copies.submit()
         })();
-        if result.is_err() {
+        if result.is_err() && !P::Kernel::planted(Plant::NouveauCopyResultUnchecked) {
             self.put_destinations(dst);
         }
         result

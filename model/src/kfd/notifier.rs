@@ -3,7 +3,7 @@
 use super::Svms;
 use super::range::Handle;
 use crate::note;
-use crate::platform::{EventKind, Mm, MmuEvent, Plain, Platform};
+use crate::platform::{EventKind, Kernel, Mm, MmuEvent, Plain, Plant, Platform};
 
 impl<P: Platform> Svms<P> {
     /// The interval notifier of a range was hit: `cookie` is what it was registered with. Any context; takes PR, also
@@ -17,17 +17,28 @@ impl<P: Platform> Svms<P> {
         let range = self.range(handle);
         let Some((sub, listens)) = range.notifier.get() else { return true };
         // 2.
-        let pages = event.bytes.clip(&listens.bytes()).pages();
+        let mut pages = event.bytes.clip(&listens.bytes()).pages();
+        if P::Kernel::planted(Plant::RangeEndOffByOne) && pages.count() > 1 {
+            pages.last -= 1;
+        }
         // 3. Blocks, whatever the event says.
         let locked = range.lock();
+        let user = P::Kernel::planted(Plant::KfdMmputInNotifier) && self.mm.mmget_not_zero();
         // 4.
-        self.mm.interval_set_seq(sub, seq);
+        if !P::Kernel::planted(Plant::NoSetSeq) {
+            self.mm.interval_set_seq(sub, seq);
+        }
         let own = range.pages();
         note!(P::Kernel, "{} of {pages} in range {own}", event.kind.name());
         // 5.
         match event.kind {
+            EventKind::Clear if P::Kernel::planted(Plant::ClearAsUnmap) => self.unmap_from_cpu(&locked, handle, pages),
             EventKind::Unmap => self.unmap_from_cpu(&locked, handle, pages),
             _ => self.evict(&locked, handle, pages),
+        }
+        drop(locked);
+        if user {
+            self.mm.mmput();
         }
         // 6.
         true

@@ -7,7 +7,7 @@
 use super::mmap::Mmap;
 use super::{RESTORE_DELAY_MS, Svms};
 use crate::note;
-use crate::platform::{Atomic, DelayedWork, Gpu, Kernel, Mm, Platform};
+use crate::platform::{Atomic, DelayedWork, Gpu, Kernel, Mm, Plant, Platform};
 
 impl<P: Platform> Svms<P> {
     /// The work item `WorkFunc::Restore`. Nothing held.
@@ -57,6 +57,10 @@ impl<P: Platform> Svms<P> {
                 if let Err(error) = mapped {
                     let own = range.pages();
                     note!(P::Kernel, "restore: {own} gives {error}");
+                    if P::Kernel::planted(Plant::ResumeEarly) {
+                        next = self.list.next(&self.ranges, handle);
+                        continue;
+                    }
                     return false;
                 }
                 if range.invalid.cmpxchg(invalid, 0) != invalid {

@@ -75,6 +75,9 @@ impl<P: Platform> Svms<P> {
             range.mapped_to_gpu.write_once(false);
         }
         for (_, gpu) in self.gpus_of(range.attrs.read_once().accessible()) {
+            if P::Kernel::planted(Plant::FlushBeforeClear) {
+                gpu.flush_tlb();
+            }
             let fence = gpu.update_range(&PteUpdate {
                 unlocked: true,
                 flush: true,
@@ -86,7 +89,7 @@ impl<P: Platform> Svms<P> {
             if let Some(fence) = fence {
                 gpu.wait_fence(fence);
             }
-            if !P::Kernel::planted(Plant::SkipTlbFlush) {
+            if !P::Kernel::planted(Plant::SkipTlbFlush) && !P::Kernel::planted(Plant::FlushBeforeClear) {
                 gpu.flush_tlb();
             }
         }
@@ -147,11 +150,14 @@ impl<P: Platform> Svms<P> {
     fn add_list_work(&self, handle: Handle<P>, op: WorkOp) {
         let range = self.range(handle);
         let deferred = self.deferred.lock();
-        if self.on_deferred_list(&deferred, handle) {
+        if self.on_deferred_list(&deferred, handle) && !P::Kernel::planted(Plant::Mlx5DoubleQueueDestroy) {
             if range.op.read_once() != WorkOp::UnmapRange {
                 range.op.write_once(op);
             }
-        } else if self.mm.mmget_not_zero() {
+        } else if P::Kernel::planted(Plant::KfdNotifierMmUsersZero)
+            || P::Kernel::planted(Plant::KfdDeferredMmRef)
+            || self.mm.mmget_not_zero()
+        {
             range.op.write_once(op);
             deferred.push_back(&self.ranges, handle);
             let own = range.pages();
@@ -159,6 +165,9 @@ impl<P: Platform> Svms<P> {
         } else {
             let own = range.pages();
             note!(P::Kernel, "the process is exiting: range {own} is not queued");
+            if P::Kernel::planted(Plant::Mlx5DyingSkipsRelease) {
+                range.op.write_once(WorkOp::UnmapRange);
+            }
         }
         if !deferred.is_empty() {
             self.deferred_work.queue();

@@ -9,7 +9,7 @@ use super::{Pagemap, is_migrated};
 use crate::Errno;
 use crate::note;
 use crate::platform::{
-    CopyJob, DeviceMemory, DmaAddr, DmaDirection, Gpu, Interconnect, KArray, Kernel, MigratePfn, Platform, Vram,
+    CopyJob, DeviceMemory, DmaAddr, DmaDirection, Gpu, Interconnect, KArray, Kernel, MigratePfn, Plant, Platform, Vram,
 };
 use core::ops::Range;
 
@@ -141,6 +141,9 @@ impl<P: Platform> Pagemap<P> {
             Ok(())
         })
         .and_then(|()| self.copy_pieces(src, dst, &run, jobs));
+        if copied.is_err() && P::Kernel::planted(Plant::PagemapDmaUnmapBeforeVerdict) {
+            return copied;
+        }
         for slot in run {
             if let Some(Mapped { addr, proto, order, direction }) = mapped[slot].take() {
                 match proto {
@@ -188,7 +191,9 @@ impl<P: Platform> Pagemap<P> {
         })?;
         if count != 0 {
             let fence = self.gpu.copy(&jobs[..count])?;
-            self.gpu.wait_fence(fence);
+            if !P::Kernel::planted(Plant::PagemapUseBeforeIdle) {
+                self.gpu.wait_fence(fence);
+            }
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use super::copy::{Buffers, Elements, HUGE_ORDER, HUGE_PAGES, put_destinations};
 use super::{DevmemHandle, MigrateDetails, Pagemap, ZddHandle};
 use crate::Errno;
 use crate::note;
-use crate::platform::{DeviceMemory, MigratePfn, MigrateSelect, MigrateVma, Mm, PagemapId, Platform};
+use crate::platform::{DeviceMemory, Kernel, MigratePfn, MigrateSelect, MigrateVma, Mm, PagemapId, Plant, Platform};
 use crate::units::{Bytes, PAGE_SHIFT};
 
 /// What stays the same over one migration.
@@ -162,7 +162,9 @@ impl<P: Platform> Pagemap<P> {
                 pfn: block.pfn + at as u64,
                 ..MigratePfn::default()
             };
-            self.zdd_get(call.zdd);
+            if !P::Kernel::planted(Plant::PagemapPageDataBackpointer) {
+                self.zdd_get(call.zdd);
+            }
             let order = if page.compound { HUGE_ORDER } else { 0 };
             call.mm.zone_device_folio_init(dst[at].pfn, order, self.word_of(call.zdd));
         }

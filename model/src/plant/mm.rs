@@ -1,4 +1,22 @@
 //! The core mm, HMM, nouveau, KVM: what lies below a driver.
 
 super::mutants! { 4:
+    /// A callback refuses a non-blockable event, and what was started for it is not ended.
+    MmuRangeEndNotPaired("mmu-range-end-not-paired") in "kfd hardened":
+        Counter, falls 5 6 8, by "OOM reaper, two subscribers", 2 threads, 0 preemptions;
+    /// The removal of a subscription returns although a callback of it may run.
+    HmmMirrorUafGrace("hmm-mirror-uaf-grace") in "kfd hardened":
+        UseAfterFree, falls 4, by "CPU-A, IOCTL or GC", 2 threads, 1 preemptions;
+    /// The walk asks the mm to fault for write where the VMA is read-only, and goes round.
+    HmmWriteFaultLoop("hmm-write-fault-loop") in "poc-v1 poc-v8 kfd hardened":
+        Livelock, falls 6, by "GPUF or IOCTL", 1 threads, 0 preemptions;
+    /// The walk is not told whose device pages are acceptable.
+    HmmDeviceOwnerMissing("hmm-device-owner-missing") in "kfd":
+        WrongData, falls 6 11, by "GPUF", 1 threads, 0 preemptions;
+    /// Destinations of a copy that could not be queued are migrated to all the same.
+    NouveauCopyResultUnchecked("nouveau-copy-result-unchecked") in "kfd":
+        WrongData, falls 10, by "CPUF, copy engine", 1 threads, 0 preemptions;
+    /// A lookup that finds nothing keeps its user of the mm.
+    NouveauBindMmLeak("nouveau-bind-mm-leak") in "poc-v1 poc-v8 hardened":
+        ReferenceLeak, falls 12, by "IOCTL", 1 threads, 0 preemptions;
 }

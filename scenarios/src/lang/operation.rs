@@ -203,6 +203,8 @@ pub enum Advice {
     Mlock,
     /// munlock.
     Munlock,
+    /// The OOM reaper comes for the process: for all of it, whatever area is named.
+    OomReap,
 }
 
 impl Advice {
@@ -215,6 +217,7 @@ impl Advice {
         Advice::Collapse,
         Advice::Mlock,
         Advice::Munlock,
+        Advice::OomReap,
     ];
 
     /// The node name in scenario files.
@@ -227,6 +230,7 @@ impl Advice {
             Advice::Collapse => "collapse",
             Advice::Mlock => "mlock",
             Advice::Munlock => "munlock",
+            Advice::OomReap => "oom-reap",
         }
     }
 

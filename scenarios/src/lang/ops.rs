@@ -29,6 +29,7 @@ pub(super) const THREAD_OPS: &[&str] = &[
     "collapse",
     "mlock",
     "munlock",
+    "oom-reap",
     "migrate",
     "fork",
     "after",

@@ -280,6 +280,14 @@ impl<'a, L: Lab> View<'a, L> {
         }
     }
 
+    /// References of the process, and its ranges; None: no process stands behind it, or it is told with another GPU.
+    pub fn process(&self) -> Option<(u64, usize)> {
+        match self.0 {
+            Driver::Kfd(svms, 0) => Some((svms.inspect().references(), svms.inspect().ranges().count())),
+            _ => None,
+        }
+    }
+
     /// The ranges with their references and how many holders there are. KFD's are not counted.
     pub fn for_each_range(&self, mut f: impl FnMut(Bytes, u64, u64)) {
         if let Driver::Drm(drm) = self.0 {

@@ -36,6 +36,7 @@ use sim_gpu::retry::{FaultVerdict, RetryConfig};
 use sim_gpu::vram::VramConfig;
 use sim_gpu::{GpuConfig, GpuVm, Kfd};
 use sim_mm::{AddressSpace, File, Memory, MmapRead};
+use std::cell::Cell;
 use std::rc::Rc;
 
 /// Everything that exists while a scenario runs.
@@ -54,6 +55,8 @@ pub struct World<L: Lab> {
     pub gpus: Vec<Device<L>>,
     /// The processes that are forked while the scenario runs.
     children: Vec<Child<L>>,
+    /// Whether the process has put its own use of the mm.
+    ended: Cell<bool>,
     /// For each actor that somebody waits for: 1 when it has finished.
     finished: Vec<(String, L::Gate)>,
     /// What operations come to, when that is to be kept and not judged.
@@ -117,6 +120,7 @@ impl<L: Lab> World<L> {
             })
             .collect();
         let world = Rc::new(World {
+            ended: Cell::new(false),
             children: forked(&scenario).map(|name| Child::new(&name)).collect(),
             finished: awaited(&scenario).into_iter().map(|name| (name, L::Gate::new("finished", 0))).collect(),
             scenario,
@@ -142,6 +146,14 @@ impl<L: Lab> World<L> {
         let weak = Rc::downgrade(self);
         self.mm.on_invalidate(Rc::new(move |entry: NotifierEntry, event: &MmuEvent, seq: u64| {
             weak.upgrade().is_none_or(|world| world.invalidate(entry, event, seq))
+        }));
+        let weak = Rc::downgrade(self);
+        self.mm.on_release(Rc::new(move || {
+            // KFD's release hook runs before the address space goes: its queues are destroyed, not stopped.
+            if let Some(world) = weak.upgrade() {
+                world.gpus.iter().for_each(|device| device.driver().process_release());
+                world.kfd.release();
+            }
         }));
         let weak = Rc::downgrade(self);
         self.kfd.on_resumed(move |gpu| {
@@ -273,9 +285,14 @@ impl<L: Lab> World<L> {
         self.record.as_ref()
     }
 
-    /// Whether the process has ended.
+    /// Whether the process has ended and its address space is gone.
     pub fn exited(&self) -> bool {
         self.mm.mm_users() == 0
+    }
+
+    /// Whether the process has ended. Somebody else may keep its address space.
+    pub fn ended(&self) -> bool {
+        self.ended.get()
     }
 
     fn finished(&self, actor: &str) -> Option<&L::Gate> {

@@ -141,6 +141,10 @@ impl<L: Lab> World<L> {
                     Advice::Collapse => mm.madvise_collapse(area.bytes),
                     Advice::Mlock => mm.mlock(area.bytes, true),
                     Advice::Munlock => mm.mlock(area.bytes, false),
+                    Advice::OomReap => self.changing(mm, Change::TAKE_BACK, Bytes::new(0, u64::MAX), || {
+                        mm.oom_reap();
+                        Ok(())
+                    }),
                 };
                 self.must(op, &Returns::Any, result);
             }
@@ -149,14 +153,11 @@ impl<L: Lab> World<L> {
             OpKind::Fini { gpu } => self.device(gpu).fini(),
             // A child has no queues and no notifiers.
             OpKind::Exit if *mm != self.mm => mm.exit(),
-            OpKind::Exit => {
-                // KFD's release hook runs before the address space goes: its queues are destroyed, not stopped.
-                self.changing(mm, Change::TAKE_BACK, Bytes::new(0, u64::MAX), || {
-                    self.gpus.iter().for_each(|device| device.driver().process_release());
-                    self.kfd.release();
-                    mm.exit();
-                });
-            }
+            // Whoever puts the last user of the mm takes it down; from here on nobody counts on anything.
+            OpKind::Exit => self.changing(mm, Change::TAKE_BACK, Bytes::new(0, u64::MAX), || {
+                self.ended.set(true);
+                mm.exit();
+            }),
             // A kernel that faults for good ends; the thread that waited for it goes on.
             OpKind::Read { .. } | OpKind::Write { .. } | OpKind::Add { .. } | OpKind::Copy { .. } => {
                 self.perform_on_gpu(op);

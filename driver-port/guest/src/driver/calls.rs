@@ -154,6 +154,8 @@ pub(crate) fn perform(op: &OpKind) -> Option<Vec<Part>> {
             Advice::Mlock => check(unsafe { libc::mlock(start(area.bytes), len(area.bytes)) }.into()),
             // SAFETY: see above.
             Advice::Munlock => check(unsafe { libc::munlock(start(area.bytes), len(area.bytes)) }.into()),
+            // Nobody can send the reaper for a process that is to live on; `fit` keeps it out.
+            Advice::OomReap => Err(io::ErrorKind::Unsupported.into()),
         }),
         OpKind::Migrate { area } => one(migrate(area.bytes)),
         OpKind::Store { area, value, .. } => {

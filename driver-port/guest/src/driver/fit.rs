@@ -2,7 +2,7 @@
 
 use super::calls::HOLE_LEN;
 use scenarios::conform::Step;
-use scenarios::lang::{Design, OpKind, RegionKind, Scenario};
+use scenarios::lang::{Advice, Design, OpKind, RegionKind, Scenario};
 use std::path::Path;
 
 /// What the machine has.
@@ -45,6 +45,10 @@ pub(crate) fn fit(scenario: &Scenario, steps: &[Step], machine: Machine) -> Resu
     let ops: Vec<&OpKind> = steps.iter().filter_map(|step| Some(&step.op(scenario)?.kind)).collect();
     if ops.iter().any(|op| matches!(op, OpKind::EvictVram { .. })) {
         return Err("it evicts GPU memory, of which the software GPU has none".into());
+    }
+    let reaps = |op: &&OpKind| matches!(op, OpKind::Advise { advice: Advice::OomReap, .. });
+    if ops.iter().any(reaps) {
+        return Err("the OOM reaper comes for it, which it would not survive".into());
     }
     if !machine.nodes && ops.iter().any(|op| matches!(op, OpKind::Migrate { .. })) {
         return Err("it migrates pages, for which the machine would need two memory nodes".into());

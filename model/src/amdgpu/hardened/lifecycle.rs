@@ -10,7 +10,7 @@ use super::{Queued, RangeState};
 use crate::Errno;
 use crate::framework::{DriverLocked, Instance, TreeAccess};
 use crate::note;
-use crate::platform::{DelayedWork, Plain, Platform, PteFlags, Work, WorkQueue};
+use crate::platform::{DelayedWork, Kernel, Plain, Plant, Platform, PteFlags, Work, WorkQueue};
 use crate::units::{Bytes, Pages};
 
 impl<P: Platform> Svm<P> {
@@ -65,12 +65,18 @@ impl<P: Platform> Svm<P> {
                 let _al = self.lock_attrs();
                 self.hardened.closed.set(true);
             }
+            if P::Kernel::planted(Plant::CloseCancelOrder) {
+                self.restore_work.cancel_sync();
+                self.gc_work.cancel_sync();
+            }
             let nl = self.gpusvm.notifier_lock();
-            self.hardened.gate.with_mut(|g| g.closing = true);
+            self.hardened.gate.with_mut(|g| g.closing = !P::Kernel::planted(Plant::XeGcRequeueAfterClose));
             drop(nl);
         }
-        self.restore_work.cancel_sync();
-        self.gc_work.cancel_sync();
+        if !P::Kernel::planted(Plant::CloseCancelOrder) {
+            self.restore_work.cancel_sync();
+            self.gc_work.cancel_sync();
+        }
         let sl = self.lock_svm();
         self.service(DriverLocked::by::<P>(&sl));
     }

@@ -11,7 +11,7 @@ use crate::Errno;
 use crate::attr::Flags;
 use crate::framework::{Ctx, DriverLocked, Instance};
 use crate::note;
-use crate::platform::{Kernel, Mm, Plain, Platform, Vma};
+use crate::platform::{Kernel, Mm, Plain, Plant, Platform, Vma};
 use crate::units::{Bytes, PAGE_SIZE, Pages};
 
 /// How often one range is tried before the caller has to wait: each try was overtaken by an invalidation, that is by
@@ -149,6 +149,9 @@ impl<P: Platform> Svm<P> {
             // The one EFAULT of a lookup: the process is gone.
             Err(Errno::EFAULT) => return Err(Unfinished::MmGone),
             // A hole: nothing to map. (SET_ATTR has checked at entry; this one came later.)
+            Err(Errno::ENOENT) if P::Kernel::planted(Plant::KfdRestoreSpinsOnMissingVma) => {
+                return Err(Unfinished::Later(Errno::EFAULT));
+            }
             Err(Errno::ENOENT) => {
                 let next = match self.vma_from(addr)? {
                     Some(vma) => vma.bytes.start.min(window.end),
@@ -171,7 +174,8 @@ impl<P: Platform> Svm<P> {
         let range = self.gpusvm.range(handle);
         let bytes = range.bytes();
         let flags = range.flags();
-        if flags.unmapped || flags.partial_unmap || !self.attrs_fit(bytes, window, attrs) {
+        let gone = (flags.unmapped || flags.partial_unmap) && !P::Kernel::planted(Plant::UnmappedFlagUnchecked);
+        if gone || !self.attrs_fit(bytes, window, attrs) {
             return self.replace(locked, pass, handle);
         }
         // The whole range would become read-only: right only if the whole range is.
@@ -181,6 +185,7 @@ impl<P: Platform> Svm<P> {
         }
         match self.commit(locked, handle, &ctx, attrs)? {
             Ok(()) => Ok(Step::To(bytes.end)),
+            Err(Errno::EAGAIN) if P::Kernel::planted(Plant::EagainAsSuccess) => Ok(Step::To(bytes.end)),
             Err(Errno::EAGAIN) => Ok(Step::Again),
             Err(refused) => self.refused(locked, pass, handle, refused),
         }

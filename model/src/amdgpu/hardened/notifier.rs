@@ -9,6 +9,7 @@ use super::{Queued, RangeState};
 use crate::framework::{Instance, NotifierHandle, NotifierWrite, TreeAccess};
 use crate::note;
 use crate::platform::{DelayedWork, EventKind, Gpu, Kernel, MmuEvent, Plain, Plant, Platform, Work};
+use crate::units::PAGE_SHIFT;
 
 impl<P: Platform> Svm<P> {
     /// The framework's `invalidate` hook: NL-W held, inside an MMU notifier.
@@ -19,22 +20,33 @@ impl<P: Platform> Svm<P> {
         event: &MmuEvent,
     ) {
         let held = nl.held();
+        let _driver = P::Kernel::planted(Plant::RfcAbbaEvictionVsNotifier).then(|| self.lock_svm());
         if event.kind == EventKind::Release && !self.hardened.gate.with(|g| g.mm_gone) {
             // From here on there is nothing to map. The queues, if stopped, stay so until fini.
             self.hardened.gate.with_mut(|g| g.mm_gone = true);
         }
         let access = TreeAccess::Callback(nl);
+        let mut hit = event.bytes;
+        if P::Kernel::planted(Plant::RangeEndOffByOne) {
+            hit.end -= 1 << PAGE_SHIFT;
+        }
         let each = |f: &mut dyn FnMut(Handle<P>)| {
-            let mut next = self.gpusvm.first_range(notifier, event.bytes, access);
+            let mut next = self.gpusvm.first_range(notifier, hit, access);
             while let Some(handle) = next {
                 f(handle);
-                next = self.gpusvm.next_range(handle, event.bytes.end, access);
+                next = self.gpusvm.next_range(handle, hit.end, access);
             }
         };
+        if P::Kernel::planted(Plant::FlushBeforeClear) {
+            self.gpu.flush_tlb();
+        }
 
         let mut zapped = false;
         each(&mut |handle| {
             let range = self.gpusvm.range(handle);
+            if P::Kernel::planted(Plant::DmaUnmapBeforeFlush) {
+                self.gpusvm.unmap_pages_in_notifier(nl, handle);
+            }
             let RangeState { mapped, attr_flags, .. } = range.driver.state.get();
             if mapped && self.is_eager(attr_flags) {
                 self.stop_queues(held);
@@ -55,14 +67,16 @@ impl<P: Platform> Svm<P> {
                 Err(_) => self.stop_queues(held),
             }
         });
-        if zapped && !P::Kernel::planted(Plant::SkipTlbFlush) {
+        if zapped && !P::Kernel::planted(Plant::SkipTlbFlush) && !P::Kernel::planted(Plant::FlushBeforeClear) {
             self.gpu.flush_tlb();
         }
 
         let mut queued = false;
         let gate = self.hardened.gate.get();
         each(&mut |handle| {
-            self.gpusvm.unmap_pages_in_notifier(nl, handle);
+            if !P::Kernel::planted(Plant::XeUserptrDmaLeft) {
+                self.gpusvm.unmap_pages_in_notifier(nl, handle);
+            }
             if event.kind == EventKind::Unmap {
                 self.gpusvm.set_unmapped(nl, handle, event.bytes);
             }

@@ -10,7 +10,7 @@ use super::super::range::Handle;
 use super::Queued;
 use crate::framework::{DriverLocked, Instance, NotifierHeld, NotifierRead};
 use crate::note;
-use crate::platform::{Plain, Platform};
+use crate::platform::{Kernel, Plain, Plant, Platform};
 
 impl<P: Platform> Svm<P> {
     /// Puts a range on a list, unless it is on one already. NL held for write, or for read under SL.
@@ -33,7 +33,9 @@ impl<P: Platform> Svm<P> {
     /// Takes the next pending range off, with its reference.
     pub(super) fn pop(&self, _locked: DriverLocked<'_>, _nl: &NotifierRead<'_, P>) -> Option<Handle<P>> {
         let handle = self.hardened.pending.pop_front(self.gpusvm.range_cache())?;
-        self.gpusvm.range(handle).driver.state.with_mut(|s| s.queued = Queued::No);
+        if !P::Kernel::planted(Plant::RequeueLost) {
+            self.gpusvm.range(handle).driver.state.with_mut(|s| s.queued = Queued::No);
+        }
         Some(handle)
     }
 

@@ -8,7 +8,7 @@ use super::super::Svm;
 use crate::Errno;
 use crate::framework::{DriverLocked, NotifierHeld, NotifierRead};
 use crate::note;
-use crate::platform::{Gpu, Plain, Platform};
+use crate::platform::{Gpu, Kernel, Plain, Plant, Platform};
 
 impl<P: Platform> Svm<P> {
     /// Stops the queues unless we have. NL held for write, or for read under SL. `ESRCH`: the process has no queues,
@@ -16,7 +16,7 @@ impl<P: Platform> Svm<P> {
     /// but KFD counted the stop, so it has to be undone. Safety of memory does not depend on it: PTEs are cleared in
     /// any case.
     pub(super) fn stop_queues(&self, _held: NotifierHeld<'_>) {
-        if self.hardened.gate.with(|g| g.stopped) {
+        if self.hardened.gate.with(|g| g.stopped) && !P::Kernel::planted(Plant::DoubleQuiesceSingleResume) {
             return;
         }
         let counted = match self.gpu.quiesce_mm(self.mm()) {

@@ -5,11 +5,11 @@
 
 use super::super::range::Handle;
 use super::super::{RESTORE_DELAY_MS, Svm};
-use super::Unfinished;
 use super::map::{Pass, Purpose};
+use super::{Queued, Unfinished};
 use crate::framework::{DriverLocked, Instance};
 use crate::note;
-use crate::platform::{DelayedWork, Plain, Platform};
+use crate::platform::{DelayedWork, Kernel, Plain, Plant, Platform};
 
 impl<P: Platform> Svm<P> {
     /// The worker of both workqueues.
@@ -23,7 +23,7 @@ impl<P: Platform> Svm<P> {
         let mut failed: Option<(Handle<P>, Unfinished)> = None;
         let mut first = true;
         loop {
-            let nl = self.gpusvm.notifier_lock();
+            let mut nl = self.gpusvm.notifier_lock();
             if first {
                 self.retry_now(locked, &nl);
                 first = false;
@@ -40,10 +40,14 @@ impl<P: Platform> Svm<P> {
             let gate = self.hardened.gate.get();
             let next = if gate.mm_gone { None } else { self.pop(locked, &nl) };
             if next.is_none() && !gate.mm_gone {
-                if self.hardened.retry.is_empty() {
+                if self.hardened.retry.is_empty() || P::Kernel::planted(Plant::ResumeEarly) {
                     // A notifier that evicts from here on waits for NL, and stops the queues again.
                     if gate.stopped {
                         note!(P::Kernel, "nothing pending, resuming");
+                    }
+                    if P::Kernel::planted(Plant::KfdUserptrResumeVsEvict) {
+                        drop(nl);
+                        nl = self.gpusvm.notifier_lock();
                     }
                     self.resume_queues(locked, &nl);
                 } else if !gate.closing {
@@ -59,7 +63,13 @@ impl<P: Platform> Svm<P> {
                 return;
             };
             match self.service_range(locked, handle) {
-                Ok(()) => self.gpusvm.range_put(handle),
+                Ok(()) => {
+                    if P::Kernel::planted(Plant::RequeueLost) {
+                        let _nl = self.gpusvm.notifier_lock();
+                        self.gpusvm.range(handle).driver.state.with_mut(|s| s.queued = Queued::No);
+                    }
+                    self.gpusvm.range_put(handle);
+                }
                 Err(why) => failed = Some((handle, why)),
             }
         }
