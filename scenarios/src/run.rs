@@ -155,6 +155,8 @@ pub struct Question<'a> {
     plants: Vec<Plant>,
     asked: Explore,
     minimise: bool,
+    /// Executions that shrinking may spend.
+    shrink: u64,
 }
 
 /// Version and build of svmlab, as `svmlab --version` says it. The build is a hash over the sources of everything that
@@ -193,7 +195,14 @@ impl<'a> Question<'a> {
     /// `scenario` put to `design`.
     pub fn new(scenario: &'a Scenario, design: Design, options: &CheckOptions) -> Self {
         let plants = scenario.plants.iter().chain(&options.plants).copied().collect();
-        Question { scenario, design, plants, asked: merged(&scenario.explore, options), minimise: options.minimise }
+        Question {
+            scenario,
+            design,
+            plants,
+            asked: merged(&scenario.explore, options),
+            minimise: options.minimise,
+            shrink: SHRINK_BUDGET,
+        }
     }
 
     /// The question of a report, put to the scenario in it.
@@ -211,7 +220,19 @@ impl<'a> Question<'a> {
             events: Some(header.events),
             ..Explore::default()
         };
-        Ok(Question { scenario, design, plants: plants_named(&header.plants)?, asked, minimise: false })
+        Ok(Question {
+            scenario,
+            design,
+            plants: plants_named(&header.plants)?,
+            asked,
+            minimise: false,
+            shrink: SHRINK_BUDGET,
+        })
+    }
+
+    /// The same with so many executions for shrinking.
+    pub fn shrink_within(self, shrink: u64) -> Self {
+        Question { shrink, ..self }
     }
 
     /// How to search.
@@ -299,7 +320,7 @@ impl<'a> Question<'a> {
     ) -> Finding {
         let Question { scenario, design, plants, asked, .. } = self;
         let (program, base) = (self.program(), limits(asked, plants));
-        let Shrunk { failure, is_fewest, .. } = interleave::shrink_until(&program, &base, found, SHRINK_BUDGET, stop);
+        let Shrunk { failure, is_fewest, .. } = interleave::shrink_until(&program, &base, found, self.shrink, stop);
         let timeline = interleave::replay(&program, &base, &failure.schedule).expect("a shrunk schedule fits");
         let header = header(scenario, *design, plants, asked);
         let trace = TraceFile::new(json(&header), &failure);

@@ -48,6 +48,13 @@ pub(super) enum Command {
     /// A trace file holds its scenario. A token (two-holes:1yLs..., as `svmlab check` prints it) only names it: the
     /// scenario comes with svmlab, or from the file that --scenario names, and must be the one the token was made from.
     Replay(ReplayArgs),
+    /// Plants known races one by one, and looks for each with scenarios that were not written for it.
+    ///
+    /// The corpus first, then generated scenarios, with the same budget for every bug. A find counts when the scenario
+    /// holds without the bug. Exit code 1 says that one was missed.
+    Museum(MuseumArgs),
+    /// Prints scenarios that a grammar makes of seeds; `svmlab check --generated` checks them.
+    Generate(GenerateArgs),
     /// Lists the scenarios that come with svmlab.
     List(ListArgs),
     /// Shows a scenario: what it asks, what each design answers, its text.
@@ -68,6 +75,9 @@ pub(super) struct CheckArgs {
     /// Names of scenarios that come with svmlab, .kdl files, or folders of them; all that come with it when left out.
     #[arg(value_name = "SCENARIO")]
     pub(super) what: Vec<String>,
+    /// Checks the scenarios that the seeds from 0 to N-1 make, too; alone when no other is named.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) generated: u64,
     /// Who searches. loom shares nothing with svmlab's own engine but the model: a second opinion, beside the first.
     #[arg(long, value_enum, default_value_t = EngineArg::Own)]
     pub(super) engine: EngineArg,
@@ -95,8 +105,8 @@ pub(super) struct CheckArgs {
     /// How many failures each actor may meet (allocations that fail, waits that time out); all of them are explored.
     #[arg(long, value_name = "N")]
     pub(super) failures: Option<u32>,
-    /// Switches on a planted bug, to see it found; may be repeated.
-    #[arg(long, value_name = "NAME", value_parser = plants())]
+    /// Switches on a planted bug, to see it found; may be repeated. `svmlab museum --list` names them.
+    #[arg(long, value_name = "NAME", value_parser = plants(), hide_possible_values = true)]
     pub(super) plant: Vec<Plant>,
     /// Makes a scenario that falls smaller before it is told: leaves out threads, operations, GPUs, pages, and keeps
     /// what still violates the same invariant in as few context switches. Saves it as a .kdl file beside the trace.
@@ -232,6 +242,47 @@ pub(super) enum StrategyArg {
     Pct,
     /// Partial order sampling: random priorities of steps; sees more different interleavings than random walks.
     Pos,
+}
+
+/// See [`Command::Museum`].
+#[derive(Args, Debug)]
+pub(super) struct MuseumArgs {
+    /// Names of planted bugs or of entries of the museum; all of them when left out.
+    #[arg(value_name = "ENTRY")]
+    pub(super) entry: Vec<String>,
+    /// Lists what can be planted, and plants nothing.
+    #[arg(long)]
+    pub(super) list: bool,
+    /// How many generated scenarios there are after the corpus.
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    pub(super) generated: u64,
+    /// How many bugs are looked for at the same time; as many as there are processors when left out. Changes nothing about
+    /// the results.
+    #[arg(long, value_name = "N")]
+    pub(super) jobs: Option<std::num::NonZeroUsize>,
+    /// Where traces are saved.
+    #[arg(long, value_name = "DIR", default_value = "traces/museum")]
+    pub(super) traces: PathBuf,
+    /// Says how long each took, too, which is another time each time.
+    #[arg(long)]
+    pub(super) time: bool,
+    /// Prints the chapter docs/museum.md.
+    #[arg(long, conflicts_with = "json")]
+    pub(super) markdown: bool,
+    /// Prints JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// See [`Command::Generate`].
+#[derive(Args, Debug)]
+pub(super) struct GenerateArgs {
+    /// The seed; the first one, if there are several.
+    #[arg(value_name = "SEED", default_value_t = 0)]
+    pub(super) seed: u64,
+    /// How many seeds.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) count: u64,
 }
 
 /// See [`Command::Replay`].

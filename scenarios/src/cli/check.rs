@@ -69,7 +69,9 @@ pub(super) fn check(args: &CheckArgs, terminal: &Terminal, stop: &Arc<AtomicBool
             "--preemptions means nothing to a random search: it bounds searches that cover everything",
         ));
     }
-    let scenarios = select(&args.what, terminal)?;
+    let mut scenarios =
+        if args.what.is_empty() && args.generated > 0 { Vec::new() } else { select(&args.what, terminal)? };
+    scenarios.extend((0..args.generated).map(crate::generate::generated));
     let options = CheckOptions {
         explore: args.explore(),
         strategy_given: args.strategy.is_some(),
@@ -284,7 +286,7 @@ pub(super) fn save(dir: &Path, job: &Job<'_>, plants: &[Plant], finding: &Findin
 }
 
 /// Writes a file that is named after the search and ends with `end`; its path.
-fn write(dir: &Path, job: &Job<'_>, plants: &[Plant], end: &str, text: &str) -> Result<String, BadInput> {
+pub(super) fn write(dir: &Path, job: &Job<'_>, plants: &[Plant], end: &str, text: &str) -> Result<String, BadInput> {
     let mut name = format!("{}.{}", job.scenario.name, job.design);
     for plant in plants {
         name += &format!(".{}", plant.name());

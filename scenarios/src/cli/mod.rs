@@ -12,6 +12,7 @@ mod list;
 mod long;
 mod loom;
 mod merge;
+mod museum;
 mod progress;
 mod replay;
 mod select;
@@ -67,6 +68,11 @@ pub fn main() -> ExitCode {
             compare::compare(args, &terminal, &stop)
         }
         Some(Command::Merge(args)) => merge::merge(args, &terminal),
+        Some(Command::Museum(args)) => {
+            on_interrupt(&stop);
+            museum::museum(args, &terminal, &stop)
+        }
+        Some(Command::Generate(args)) => Ok(museum::generate(args, &terminal)),
         Some(Command::Replay(args)) => replay::replay(args, &terminal),
         Some(Command::List(args)) => list::list(args, &terminal),
         Some(Command::Show(args)) => list::show(args, &terminal),
