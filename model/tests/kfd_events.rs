@@ -128,7 +128,7 @@ fn after_the_process_has_left_the_table_an_unmap_does_nothing() {
     let world = World::new(1, false, 8);
     world.set_access(pages(0, 7)).expect("SET_ATTR");
     world.gpus[0].take();
-    world.svms.process_release();
+    world.svms.process_release(|| ());
     world.kfd.release();
     world.mm.munmap(pages(0, 3).bytes()).expect("munmap");
     assert_eq!((world.gpus[0].take(), world.ranges()), (Costs::default(), vec![(0, 7)]));
@@ -142,7 +142,7 @@ fn after_the_process_has_left_the_table_an_unmap_does_nothing() {
 fn exit_mmap_after_the_release_finds_nothing_to_do() {
     let world = World::new(1, false, 8);
     world.set_access(pages(0, 7)).expect("SET_ATTR");
-    world.svms.process_release();
+    world.svms.process_release(|| ());
     world.kfd.release();
     world.mm.exit();
     Sim::run_pending();

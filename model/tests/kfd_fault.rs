@@ -99,7 +99,7 @@ fn the_checks_come_in_order() {
     // 4: nothing there at all.
     assert_eq!(world.svms.handle_fault(0, fault(40)), Err(Errno::EFAULT));
     // 1: the process is gone.
-    world.svms.process_release();
+    world.svms.process_release(|| ());
     assert_eq!(world.svms.handle_fault(0, fault(4)), Ok(()));
     world.end();
 }

@@ -114,7 +114,7 @@ fn drive_kfd(start: u64, size: u64) -> Result<(), Errno> {
     svms.evict_vram(0, VramBlock { pfn: 0, pages: 1 })?;
     svms.evict_bo_work();
     svms.release_bo_work();
-    svms.process_release();
+    svms.process_release(|| ());
     svms.fini();
     fault
 }

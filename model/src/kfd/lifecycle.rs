@@ -100,9 +100,10 @@ impl<P: Platform> Svms<P> {
         }
     }
 
-    /// `kfd_process_notifier_release_internal`: exit_mmap begins (or the last file is closed). Out of the table: what comes
-    /// later finds no process. Stopping and destroying the queues is the platform's. Idempotent, but not against itself.
-    pub fn process_release(&self) {
+    /// `kfd_process_notifier_release`: exit_mmap begins (or the last file is closed). Out of the table: what comes later finds
+    /// no process. Then `destroy_queues`, which is the platform's, and only when they are gone the reference of the table:
+    /// nothing may take DMA mappings from under a wave. Idempotent, but not against itself.
+    pub fn process_release(&self, destroy_queues: impl FnOnce()) {
         if !self.listed.read_once() {
             return;
         }
@@ -111,6 +112,7 @@ impl<P: Platform> Svms<P> {
         if P::Kernel::planted(Plant::KfdRestoreFlushInRelease) {
             self.restore_work.cancel_sync();
         }
+        destroy_queues();
         self.put();
     }
 

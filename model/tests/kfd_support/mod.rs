@@ -319,8 +319,7 @@ impl World {
 
     /// The process ends, and nothing of it is left. Sequential.
     pub(crate) fn end(&self) {
-        self.svms.process_release();
-        self.kfd.release();
+        self.svms.process_release(|| self.kfd.release());
         Sim::run_pending();
         self.svms.inspect().check();
         assert_eq!(self.ranges(), [], "ranges");

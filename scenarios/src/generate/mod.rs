@@ -214,7 +214,7 @@ impl Made {
                     Role::Wave => self.access(),
                     Role::Child => self.child(),
                     Role::Exit => self.app(),
-                    Role::Close => "close".to_owned(),
+                    Role::Close => format!("close{}", self.gpu()),
                 };
                 if role != Role::Close || lines.is_empty() {
                     lines.push(line);

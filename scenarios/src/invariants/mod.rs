@@ -25,11 +25,13 @@ pub fn at_rest<L: Lab>(world: &World<L>) {
         i12::nothing_is_left_of_a_process(world, device);
         if device.exists() {
             i9::structures_are_well_formed(device);
+            i5::references_balance(device);
         }
         // When the process has ended its queues are destroyed: nobody waits for them, counts their stops, or uses entries.
+        // What a worker would have needed the mm for waits for fini, and every promise was taken back.
         if device.exists() && !world.ended() {
             i6::nothing_is_left(world, device);
-            i5::counters_balance(device);
+            i5::evictions_balance(device);
         }
         if device.is_finished() {
             i5::nothing_is_mapped_after_fini(device);

@@ -228,10 +228,11 @@ impl<L: Lab> Driver<L> {
         }
     }
 
-    /// The mmu notifier's release, before the address space goes.
-    pub(super) fn process_release(&self) {
-        if let Driver::Kfd(svms, 0) = self {
-            svms.process_release();
+    /// The mmu notifier's release, before the address space goes. Asked of one GPU for the process.
+    pub(super) fn process_release(&self, destroy_queues: impl FnOnce()) {
+        match self {
+            Driver::Kfd(svms, _) => svms.process_release(destroy_queues),
+            Driver::Drm(_) => destroy_queues(),
         }
     }
 }

@@ -150,9 +150,10 @@ impl<L: Lab> World<L> {
         let weak = Rc::downgrade(self);
         self.mm.on_release(Rc::new(move || {
             // KFD's release hook runs before the address space goes: its queues are destroyed, not stopped.
-            if let Some(world) = weak.upgrade() {
-                world.gpus.iter().for_each(|device| device.driver().process_release());
-                world.kfd.release();
+            if let Some(world) = weak.upgrade()
+                && let Some(device) = world.gpus.first()
+            {
+                device.driver().process_release(|| world.kfd.release());
             }
         }));
         let weak = Rc::downgrade(self);
