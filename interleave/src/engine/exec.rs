@@ -67,6 +67,8 @@ pub(crate) struct Exec {
     pub(crate) grace: Grace,
     /// Whether the last attempt in sequential context was successful.
     tried_at_once: bool,
+    /// Operations in sequential context, of this execution.
+    ops_at_once: u32,
     pub(crate) queues: Vec<Queue>,
     /// Virtual time in milliseconds.
     pub(crate) now_ms: u64,
@@ -126,25 +128,43 @@ pub(crate) fn unwinding() -> bool {
 /// One visible operation of the running actor: returns when it has happened. In sequential context it happens at once.
 #[inline]
 pub(crate) fn visible(op: Op, place: &'static Location<'static>) {
-    let suspend = with(|exec| match exec.mode {
+    let then = with(|exec| match exec.mode {
         Mode::Sequential => {
             exec.at_once(&op);
-            false
+            exec.ops_at_once = exec.ops_at_once.saturating_add(1);
+            if exec.ops_at_once == MOST_AT_ONCE && !std::thread::panicking() { Then::Endless } else { Then::GoOn }
         }
-        Mode::Ending => false,
+        Mode::Ending => Then::GoOn,
         // A guard or a destructor on the way of a panic: leaving the stack now would never end well.
-        Mode::Running if std::thread::panicking() => false,
-        Mode::Running if exec.aside => false,
+        Mode::Running if std::thread::panicking() => Then::GoOn,
+        Mode::Running if exec.aside => Then::GoOn,
         Mode::Running => {
             let actor = exec.current;
             exec.arrive(actor, op, place);
             exec.next = exec.pick();
-            exec.next != Next::Run(actor)
+            if exec.next == Next::Run(actor) { Then::GoOn } else { Then::Suspend }
         }
     });
-    if suspend {
-        coroutine::suspend();
+    match then {
+        Then::GoOn => {}
+        Then::Suspend => coroutine::suspend(),
+        Then::Endless => fail(Violation::new(
+            Invariant::I6,
+            format!(
+                "{MOST_AT_ONCE} operations and no end, with nobody else running: {}:{}",
+                short(place.file()),
+                place.line()
+            ),
+            None,
+        )),
     }
+}
+
+/// What comes after a visible operation.
+enum Then {
+    GoOn,
+    Suspend,
+    Endless,
 }
 
 /// A visible operation that may come to nothing; whether it did not.
@@ -196,6 +216,10 @@ pub(crate) fn fail(violation: Violation) -> ! {
     std::panic::panic_any(Fallen(violation));
 }
 
+/// Operations in sequential context, where nothing is an event and no search bounds them, after which there is no progress.
+/// A setup needs some thousand.
+const MOST_AT_ONCE: u32 = 4_000_000;
+
 /// The panic payload of a violation found outside of an actor.
 pub(crate) struct Fallen(pub(crate) Violation);
 
@@ -218,6 +242,7 @@ impl Exec {
             items: Vec::new(),
             grace: Grace::new(),
             tried_at_once: false,
+            ops_at_once: 0,
             queues: Vec::new(),
             now_ms: 0,
             retries: [0; MAX_ACTORS],
@@ -266,6 +291,7 @@ impl Exec {
         self.queues.clear();
         self.now_ms = 0;
         self.bounded.times = 0;
+        self.ops_at_once = 0;
         self.retries = [0; MAX_ACTORS];
         self.failed = [0; MAX_ACTORS];
         self.late_steps = 0;

@@ -1,10 +1,11 @@
 //! Timers, retry loops, and what counts as no progress.
 
-use super::{CLIENT, Shared, Small, found, holds, mutex, queue, unbound};
+use super::{Atomic, CLIENT, Shared, Small, found, holds, mutex, queue, unbound};
 use interleave::lab::{Invariant, Lab, Violation};
 use interleave::{Config, End, Sim, explore};
 use model::platform::{
-    ClientId, DelayedWork as _, Kernel, Mutex as _, QueueKind, Shared as _, Work as _, WorkFunc, WorkQueue as _,
+    Atomic as _, ClientId, DelayedWork as _, Kernel, Mutex as _, QueueKind, Shared as _, Work as _, WorkFunc,
+    WorkQueue as _,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -142,4 +143,14 @@ fn a_retry_loop_that_nothing_ends_is_a_livelock_and_says_why_it_retries() {
         "fault retries without end (the sequence has moved), nobody else can run, nothing changes"
     );
     holds(&retrying(true));
+}
+
+#[test]
+fn a_setup_without_end_is_no_progress() {
+    let violation = found(&Small::new(|_| {
+        let word = Atomic::new("word", 0);
+        while word.load() == 0 {}
+    }));
+    assert_eq!(violation.invariant, Invariant::I6);
+    assert!(violation.what.contains("no end, with nobody else running"), "{}", violation.what);
 }
