@@ -140,9 +140,12 @@ impl<T: 'static> Cache<T> for Slots<T> {
     fn new(_: &'static str) -> Result<Self, Errno> {
         Ok(Slots { used: Cell::new(0), objects: [const { OnceCell::new() }; SLOTS] })
     }
-    fn alloc(&self, value: T) -> Result<Handle<T>, Errno> {
+    fn alloc_or(&self, value: T, undo: impl FnOnce(&T)) -> Result<Handle<T>, Errno> {
         let index = self.used.get();
-        let slot = self.objects.get(index as usize).ok_or(Errno::ENOMEM)?;
+        let Some(slot) = self.objects.get(index as usize) else {
+            undo(&value);
+            return Err(Errno::ENOMEM);
+        };
         slot.set(value).map_err(|_| Errno::ENOMEM)?;
         self.used.set(index + 1);
         Ok(Handle::from_parts(index, 0))

@@ -58,10 +58,13 @@ impl<T: 'static> platform::Cache<T> for Cache<T> {
     }
 
     #[track_caller]
-    fn alloc(&self, value: T) -> Result<Handle<T>, Errno> {
+    fn alloc_or(&self, value: T, undo: impl FnOnce(&T)) -> Result<Handle<T>, Errno> {
         gate::point(Kind::Alloc, Location::caller());
         // SAFETY: `raw` is a cache.
-        let object = NonNull::new(unsafe { ffi::svmlab_c_cache_alloc(self.raw.as_ptr()) }).ok_or(Errno::ENOMEM)?;
+        let Some(object) = NonNull::new(unsafe { ffi::svmlab_c_cache_alloc(self.raw.as_ptr()) }) else {
+            undo(&value);
+            return Err(Errno::ENOMEM);
+        };
         // SAFETY: it is ours, and of T's size and alignment.
         unsafe { object.cast::<T>().write(value) };
         self.live.fetch_add(1, Ordering::Relaxed);

@@ -67,7 +67,7 @@ impl<T: 'static> platform::Cache<T> for Cache<T> {
     }
 
     /// Never fails. May sleep.
-    fn alloc(&self, value: T) -> Result<Handle<T>, Errno> {
+    fn alloc_or(&self, value: T, _: impl FnOnce(&T)) -> Result<Handle<T>, Errno> {
         context::event();
         context::might_sleep("kmem_cache_alloc");
         let slot = Slot { freed: Cell::new(None), clock: UnsafeCell::new(()), value };

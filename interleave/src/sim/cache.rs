@@ -58,9 +58,10 @@ impl<T: 'static> Cache<T> for SimCache<T> {
     }
 
     #[track_caller]
-    fn alloc(&self, value: T) -> Result<Handle<T>, Errno> {
+    fn alloc_or(&self, value: T, undo: impl FnOnce(&T)) -> Result<Handle<T>, Errno> {
         super::might_alloc(self.name, Location::caller());
         if fails(Location::caller()) {
+            undo(&value);
             return Err(Errno::ENOMEM);
         }
         let generation = self.objects.push(value) as u32;

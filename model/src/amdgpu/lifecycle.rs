@@ -84,6 +84,11 @@ impl<P: Platform> Svm<P> {
         })
     }
 
+    /// For an instance that finds no memory and is dropped: the attribute tree, which dropping it does not free.
+    pub(super) fn undo_init(&self) {
+        self.attr_trees.free(self.attr_tree);
+    }
+
     /// `kref_get_unless_zero`: false when the last reference is gone already.
     pub fn get(&self) -> bool {
         self.refcount.inc_unless_zero()

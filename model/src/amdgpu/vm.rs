@@ -203,7 +203,7 @@ impl<P: Platform> VmManager<P> {
             return Ok(());
         }
         slabs.cache_init(self.config.design)?;
-        let svm = self.instances.alloc(Svm::init(config, mm.clone(), vm.gpu.clone())?);
+        let svm = self.instances.alloc_or(Svm::init(config, mm.clone(), vm.gpu.clone())?, Svm::undo_init);
         // Dropping an instance does not give back the grab that its init took.
         let svm = svm.inspect_err(|_| mm.mmdrop())?;
         self.live.inc_return();

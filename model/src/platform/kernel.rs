@@ -285,7 +285,12 @@ pub trait Cache<T: 'static>: Objects<T> + Sized {
     fn new(name: &'static str) -> Result<Self, Errno>;
     /// Allocates; sleeps and may enter reclaim (`GFP_KERNEL`). Errors: `ENOMEM`, and `value` is dropped.
     #[track_caller]
-    fn alloc(&self, value: T) -> Result<Handle<T>, Errno>;
+    fn alloc(&self, value: T) -> Result<Handle<T>, Errno> {
+        self.alloc_or(value, |_| ())
+    }
+    /// The same; on failure `undo` takes back what dropping `value` does not.
+    #[track_caller]
+    fn alloc_or(&self, value: T, undo: impl FnOnce(&T)) -> Result<Handle<T>, Errno>;
     /// Frees the object. Freeing twice is a violation of I4.
     #[track_caller]
     fn free(&self, handle: Handle<T>);

@@ -54,11 +54,15 @@ impl<T: 'static> Cache<T> for ProbeCache<T> {
     fn new(name: &'static str) -> Result<Self, Errno> {
         SimOf::<T>::new(name).map(ProbeCache)
     }
-    fn alloc(&self, value: T) -> Result<Handle<T>, Errno> {
+    fn alloc_or(&self, value: T, undo: impl FnOnce(&T)) -> Result<Handle<T>, Errno> {
         if let Some(left) = BUDGET.get() {
-            BUDGET.set(Some(left.checked_sub(1).ok_or(Errno::ENOMEM)?));
+            let Some(less) = left.checked_sub(1) else {
+                undo(&value);
+                return Err(Errno::ENOMEM);
+            };
+            BUDGET.set(Some(less));
         }
-        let handle = self.0.alloc(value)?;
+        let handle = self.0.alloc_or(value, undo)?;
         LIVE.set(LIVE.get() + 1);
         Ok(handle)
     }

@@ -296,8 +296,8 @@ impl<T> Cache<T> for Slab<T> {
         OBJECTS.with_borrow_mut(|o| o.insert(name, 0));
         Ok(Slab { name, slots: RefCell::default() })
     }
-    fn alloc(&self, value: T) -> Result<Handle<T>, Errno> {
-        allocate(self.name)?;
+    fn alloc_or(&self, value: T, undo: impl FnOnce(&T)) -> Result<Handle<T>, Errno> {
+        allocate(self.name).inspect_err(|_| undo(&value))?;
         OBJECTS.with_borrow_mut(|o| *o.entry(self.name).or_default() += 1);
         let mut slots = self.slots.borrow_mut();
         slots.push(Some(Box::leak(Box::new(value))));
