@@ -6,7 +6,7 @@
 //! the real ones do it in their own way. Whoever holds each actor at its next operation until all earlier ones of other
 //! actors are done makes the real thing take the same interleaving.
 
-use crate::lang::Scenario;
+use crate::lang::{Design, OpKind, Scenario};
 use interleave::Timeline;
 use std::fmt;
 
@@ -18,6 +18,38 @@ pub(crate) const fn begin(number: usize) -> u32 {
 /// The mark where operation `number` of a thread or wave has ended.
 pub(crate) const fn end(number: usize) -> u32 {
     2 * number as u32 + 1
+}
+
+/// Whether the machine of the laboratory, the kernel module and its GPU, can take an execution of `scenario` under `design`.
+/// `plants` are the planted bugs that were switched on.
+///
+/// # Errors
+/// What of it they have not; in words.
+pub fn stageable(scenario: &Scenario, design: Design, plants: &[String]) -> Result<(), String> {
+    if design == Design::Kfd {
+        return Err("kfd is not in the kernel module; only the designs on drm_gpusvm are".into());
+    }
+    if let Some(plant) = plants.first().cloned().or_else(|| Some(scenario.plants.first()?.name().to_owned())) {
+        return Err(format!("{plant} is a planted bug, and the kernel module has none of those"));
+    }
+    if scenario.gpus.len() != 1 {
+        let count = scenario.gpus.len();
+        return Err(format!("the scenario has {count} GPUs, and workers of several cannot be told apart in a kernel"));
+    }
+    if scenario.gpus[0].vram != 0 {
+        return Err("the scenario's GPU has memory of its own, the kernel module's has none".into());
+    }
+    if !scenario.peers.is_empty() {
+        return Err("another driver shares the scenario's memory, and is not in the kernel module".into());
+    }
+    let ops = scenario.threads.iter().flat_map(|t| &t.ops).chain(scenario.waves.iter().flat_map(|w| &w.ops));
+    let strange = |kind: &&OpKind| {
+        matches!(kind, OpKind::Fork { .. } | OpKind::Exit | OpKind::EvictVram { .. } | OpKind::Mremap { .. })
+    };
+    match ops.chain(&scenario.prepare).map(|op| &op.kind).find(strange) {
+        Some(kind) => Err(format!("the scenario has an operation that is not staged in a kernel: {}", kind.name())),
+        None => Ok(()),
+    }
 }
 
 /// Where an actor can be held.

@@ -300,7 +300,8 @@ pub(super) struct ReplayArgs {
     /// Tells every operation, with its place in the code.
     #[arg(long)]
     pub(super) full: bool,
-    /// Replays it in a real kernel, in a virtual machine (driver-port/vm/test).
+    /// Replays it in a real kernel, in a virtual machine (driver-port/vm/test): the same must fall there, and nothing under
+    /// `hardened` with the same script.
     #[arg(long, conflicts_with_all = ["json", "full", "scenario"])]
     pub(super) kernel: bool,
 }

@@ -15,13 +15,13 @@ use std::fs;
 use std::path::Path;
 
 /// An execution that was run again.
-struct Again {
-    scenario: Scenario,
-    design: Design,
-    plants: Vec<String>,
-    timeline: Timeline,
+pub(super) struct Again {
+    pub(super) scenario: Scenario,
+    pub(super) design: Design,
+    pub(super) plants: Vec<String>,
+    pub(super) timeline: Timeline,
     /// What the trace is of, if it is not what falls in it.
-    found: String,
+    pub(super) found: String,
     /// How to do it once more.
     trace: Option<String>,
     token: Option<String>,
@@ -35,7 +35,7 @@ pub(super) fn replay(args: &ReplayArgs, terminal: &Terminal) -> Result<u8, BadIn
         false => from_file(args)?,
     };
     if args.kernel {
-        return super::kernel::replay(&args.trace, is_file, again.design);
+        return super::kernel::replay(&args.trace, is_file, &again);
     }
     terminal.print(&if args.json {
         to_json(&serde_json::json!({

@@ -70,7 +70,8 @@ impl<L: Lab> World<L> {
     }
 
     /// The same, and what operations come to is kept ([`World::record`]), whatever the scenario expects. Invariants that
-    /// need to see the whole world are not looked at.
+    /// need to see the whole world are not looked at. Neighbouring VMAs become one where the kernel makes them one: this
+    /// is to be compared with a kernel.
     pub fn build_to_record(scenario: Rc<Scenario>, design: Design) -> Rc<Self> {
         Self::build_with(scenario, design, Some(Rc::default()))
     }
@@ -85,7 +86,7 @@ impl<L: Lab> World<L> {
             thp: scenario.regions.iter().any(|r| r.thp),
             immortal: !exits(&scenario),
             shares: shares(&scenario),
-            ..sim_mm::Options::default()
+            merge: record.is_some(),
         };
         let mm = AddressSpace::new(&memory, 0, options).expect("nothing fails before the race");
         let kfd = Kfd::new(|mm: &AddressSpace<L>| mm.id() == 0);
