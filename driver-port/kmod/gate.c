@@ -184,7 +184,7 @@ void svmlab_c_gate(u64 place, bool visible)
 		arrive(actor, place, visible);
 }
 
-/* The actor does nothing any more until it comes to a step at place, or for good. */
+/* The actor does nothing any more until it comes to a step at place or anywhere, or, without a place, for good. */
 static void leave(u32 actor, u64 place)
 {
 	unsigned long flags;
@@ -195,7 +195,7 @@ static void leave(u32 actor, u64 place)
 	if (nsteps) {
 		finish(actor);
 		for (at = undone[actor]; at < nsteps; at = next_of(actor, at + 1)) {
-			if (place && steps[at].place == place)
+			if (place && (steps[at].place == place || steps[at].place == SVMLAB_GATE_ANYWHERE))
 				break;
 			skipped++;
 		}

@@ -94,15 +94,24 @@ bool svmlab_c_is_noreclaim(void)
 static struct task_struct *failing;
 static u32 fail_after;
 
-void svmlab_c_fail_allocation(u32 nth)
+bool svmlab_c_fail_allocation(u32 nth)
 {
+	bool pending = READ_ONCE(failing);
+
 	WRITE_ONCE(fail_after, nth);
 	WRITE_ONCE(failing, nth ? current : NULL);
+	return pending;
 }
 
 bool svmlab_fails(void)
 {
-	if (likely(READ_ONCE(failing) != current) || --fail_after)
+	u32 after;
+
+	if (likely(READ_ONCE(failing) != current))
+		return false;
+	after = READ_ONCE(fail_after) - 1;
+	WRITE_ONCE(fail_after, after);
+	if (after)
 		return false;
 	WRITE_ONCE(failing, NULL);
 	return true;

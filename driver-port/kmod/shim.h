@@ -301,8 +301,8 @@ void svmlab_c_thread_join(struct svmlab_thread *thread);
 void svmlab_c_sleep_ms(u32 ms);
 bool svmlab_c_in_atomic(void);
 bool svmlab_c_is_noreclaim(void);
-/* The nth allocation of the running task fails, from 1; 0: none does. */
-void svmlab_c_fail_allocation(u32 nth);
+/* The nth allocation of the running task fails, from 1; 0: none does. Whether one was still to fail, of any task. */
+bool svmlab_c_fail_allocation(u32 nth);
 /* Private anonymous memory, at addr unless that is 0; 0: it failed. */
 u64 svmlab_c_map(u64 addr, u64 size, bool write);
 bool svmlab_c_unmap(u64 addr, u64 size);

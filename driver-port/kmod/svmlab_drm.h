@@ -173,6 +173,7 @@ struct svmlab_settle {
 #define SVMLAB_STATE_PENDING		(1u << 6)	/* ranges wait for a worker */
 #define SVMLAB_STATE_XNACK		(1u << 7)	/* GPU faults are retried */
 #define SVMLAB_STATE_XNACK_DETECTED	(1u << 8)	/* the hardware would */
+#define SVMLAB_STATE_GPU_ONLY		(1u << 31)	/* in: what the GPU knows, whoever holds the driver's locks */
 
 struct svmlab_state {
 	__u32 flags;
@@ -283,6 +284,11 @@ struct svmlab_mapped {
 #define SVMLAB_HW_QUIESCE		6	/* somebody else stops the process's queues ... */
 #define SVMLAB_HW_RESUME		7	/* ... and undoes one such stop. EINVAL below zero */
 #define SVMLAB_HW_FLUSH_TLB		8	/* whether one is due or not */
+/*
+ * Not the GPU's: the value-th allocation that the module makes for the calling task fails; 0: none does after all, EBUSY
+ * when one was still to come. EOPNOTSUPP in a module that is not for the laboratory.
+ */
+#define SVMLAB_HW_FAIL_ALLOCATION	9
 
 /* svmlab_hardware.point */
 #define SVMLAB_POINT_RESERVE_ROOT	0

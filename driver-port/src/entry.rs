@@ -156,7 +156,7 @@ unsafe extern "C" fn svmlab_rs_settle(vm: Vm, args: &mut uapi::Settle) -> c_int 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn svmlab_rs_state(vm: Vm, state: &mut uapi::State) -> c_int {
     // SAFETY: the caller's promise.
-    *state = unsafe { opened(vm) }.state();
+    *state = unsafe { opened(vm) }.state(state.flags & uapi::SVMLAB_STATE_GPU_ONLY != 0);
     0
 }
 

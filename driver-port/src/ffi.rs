@@ -322,8 +322,8 @@ unsafe extern "C" {
     pub fn svmlab_c_in_atomic() -> bool;
     /// Whether PF_MEMALLOC is set.
     pub fn svmlab_c_is_noreclaim() -> bool;
-    /// The nth allocation of the running task fails, from 1; 0: none does.
-    pub fn svmlab_c_fail_allocation(nth: u32);
+    /// The nth allocation of the running task fails, from 1; 0: none does. Whether one was still to fail, of any task.
+    pub fn svmlab_c_fail_allocation(nth: u32) -> bool;
     /// Private anonymous memory of the running task, at `addr` unless that is 0; 0: it failed. Sleeps.
     pub fn svmlab_c_map(addr: u64, size: u64, write: bool) -> u64;
     /// `vm_munmap`. Sleeps.

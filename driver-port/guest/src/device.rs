@@ -154,6 +154,14 @@ impl Gpu {
         Ok(state)
     }
 
+    /// Whether the queues run. Takes none of the driver's locks.
+    pub(crate) fn is_running(&self) -> io::Result<bool> {
+        let mut state = State { flags: uapi::SVMLAB_STATE_GPU_ONLY, ..State::default() };
+        // SAFETY: the struct of this request; it has no pointers.
+        unsafe { self.raw(uapi::DRM_IOCTL_SVMLAB_STATE, &mut state)? };
+        Ok(state.flags & uapi::SVMLAB_STATE_RUNNING != 0)
+    }
+
     /// The ranges in address order.
     pub(crate) fn ranges(&self) -> io::Result<Vec<Range>> {
         let mut count = 64;

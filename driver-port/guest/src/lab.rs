@@ -40,6 +40,14 @@ fn last(checks: &mut Checks<'_>, args: &Args) {
         checks.check("no memory of the kernel is lost", lost_memory);
     }
     checks.check("no warning, oops or lockup has tainted the kernel", taint);
+    // Of a report that is not ours the host decides.
+    if args.get("hugetlb") != Some("only")
+        && let Some(on) = lockdep()
+    {
+        checks.check("lockdep has looked at every lock to the end", || {
+            if on { Ok(()) } else { Err("it is off since its first report; the kernel log has it") }
+        });
+    }
     checks.check("every argument was asked for", || match args.unknown() {
         none if none.is_empty() => Ok(()),
         some => Err(format!("no suite that ran knows {}", some.join(", "))),
@@ -126,6 +134,18 @@ fn lost_memory() -> Result<(), String> {
         none if none.is_empty() => Ok(()),
         some => Err(some.lines().take(40).collect::<Vec<_>>().join("\n")),
     }
+}
+
+/// Whether lockdep is still on, after its first report it is not; None: the kernel has none.
+pub(crate) fn lockdep() -> Option<bool> {
+    let stats = fs::read_to_string("/proc/lockdep_stats").ok()?;
+    stats.lines().find_map(|line| Some(line.trim().strip_prefix("debug_locks:")?.trim() == "1"))
+}
+
+/// Whether the kernel has KASAN.
+pub(crate) fn kasan() -> bool {
+    fs::read_to_string("/proc/kallsyms")
+        .is_ok_and(|symbols| symbols.lines().any(|line| line.ends_with(" kasan_report")))
 }
 
 /// Bits of /proc/sys/kernel/tainted that an outside, unsigned module sets; any other means trouble.

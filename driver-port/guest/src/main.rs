@@ -18,6 +18,7 @@ mod races;
 mod report;
 mod suite;
 mod suites;
+mod wild;
 
 use std::process::ExitCode;
 
@@ -26,8 +27,11 @@ fn main() -> ExitCode {
         init::run();
     }
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if let [platform::CHILD, test] = args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        return platform::child(test);
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [platform::CHILD, test] => return platform::child(test),
+        // While the initramfs is made.
+        ["counterexamples"] => return print(races::counterexamples()),
+        _ => {}
     }
     println!(
         "This is process 1 of svmlab's virtual machine; it does nothing anywhere else.\n\
@@ -37,4 +41,17 @@ fn main() -> ExitCode {
         println!("  {:<8} {}", suite.name, suite.about);
     }
     ExitCode::from(2)
+}
+
+fn print(text: Result<String, String>) -> ExitCode {
+    match text {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -1,11 +1,11 @@
 //! The suites there are, in the order in which they run. A new one is a module and a line here.
 
 use crate::suite::Suite;
-use crate::{churn, driver, fuzz, gpu, hmm, mm, platform, races};
+use crate::{churn, driver, fuzz, gpu, hmm, mm, platform, races, wild};
 
 pub(crate) const ALL: &[Suite] =
-    &[platform::SUITE, gpu::SUITE, gpu::DRM_SUITE, driver::SUITE, churn::SUITE, races::SUITE];
+    &[platform::SUITE, gpu::SUITE, gpu::DRM_SUITE, driver::SUITE, fuzz::SUITE, churn::SUITE, races::SUITE, wild::SUITE];
 
-/// Those that run only when they are asked for: what they need is not in every machine, or, in the case of `fuzz`, not in
-/// the simulated mm, where neighbouring VMAs that say the same stay two.
-pub(crate) const ON_DEMAND: &[Suite] = &[hmm::SUITE, fuzz::SUITE, mm::SUITE];
+/// Those that run only when they are asked for: what they need is not in every machine, or they say something about the
+/// simulated mm, not about the driver.
+pub(crate) const ON_DEMAND: &[Suite] = &[hmm::SUITE, mm::SUITE];

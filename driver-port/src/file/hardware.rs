@@ -19,6 +19,18 @@ fn point(number: u32) -> Option<Point> {
     })
 }
 
+#[cfg(feature = "lab")]
+fn fail_allocation(nth: u32) -> Result<(), Errno> {
+    // SAFETY: no precondition.
+    let pending = unsafe { crate::ffi::svmlab_c_fail_allocation(nth) };
+    if pending && nth == 0 { Err(Errno::EBUSY) } else { Ok(()) }
+}
+
+#[cfg(not(feature = "lab"))]
+fn fail_allocation(_: u32) -> Result<(), Errno> {
+    Err(Errno::EOPNOTSUPP)
+}
+
 impl<P: OnLinux> OpenVm<P> {
     pub(super) fn happen(&self, args: &uapi::Hardware) -> Result<(), Errno> {
         let gpu = &self.gpu;
@@ -38,6 +50,7 @@ impl<P: OnLinux> OpenVm<P> {
             uapi::SVMLAB_HW_QUIESCE => return self.quiesce(),
             uapi::SVMLAB_HW_RESUME => return self.resume(),
             uapi::SVMLAB_HW_FLUSH_TLB => gpu.flush_tlb_now(),
+            uapi::SVMLAB_HW_FAIL_ALLOCATION => return fail_allocation(args.value),
             _ => return Err(Errno::EINVAL),
         }
         Ok(())

@@ -92,7 +92,7 @@ impl<P: OnLinux> OpenVm<P> {
         Ok(())
     }
 
-    pub(super) fn stand(&self) -> uapi::State {
+    pub(super) fn stand(&self, gpu_only: bool) -> uapi::State {
         let (queues, costs) = (self.gpu.queues(), self.gpu.costs());
         let mut state = uapi::State {
             flags: bits([
@@ -119,6 +119,9 @@ impl<P: OnLinux> OpenVm<P> {
             retry_faults: costs.retry_faults,
             ..uapi::State::default()
         };
+        if gpu_only {
+            return state;
+        }
         self.with_svm(|svm| {
             svm.look(|at| {
                 state.flags |= uapi::SVMLAB_STATE_INSTANCE

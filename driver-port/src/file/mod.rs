@@ -59,8 +59,8 @@ pub trait OpenFile {
     /// `EINVAL`, `ETIME`.
     fn settle(&self, args: &mut uapi::Settle) -> Result<(), Errno>;
 
-    /// `DRM_IOCTL_SVMLAB_STATE`.
-    fn state(&self) -> uapi::State;
+    /// `DRM_IOCTL_SVMLAB_STATE`; `gpu_only`: without the driver's locks, and what is behind them.
+    fn state(&self, gpu_only: bool) -> uapi::State;
 
     /// `DRM_IOCTL_SVMLAB_RANGES`: as many as there is room for; how many there are.
     fn ranges(&self, room: &mut [uapi::Range]) -> u32;

@@ -255,8 +255,8 @@ impl<P: OnLinux> OpenFile for OpenVm<P> {
         self.come_to_rest(args)
     }
 
-    fn state(&self) -> uapi::State {
-        self.stand()
+    fn state(&self, gpu_only: bool) -> uapi::State {
+        self.stand(gpu_only)
     }
 
     fn ranges(&self, room: &mut [uapi::Range]) -> u32 {

@@ -85,7 +85,7 @@ impl Failing {
 impl Drop for Failing {
     fn drop(&mut self) {
         // SAFETY: no precondition.
-        unsafe { ffi::svmlab_c_fail_allocation(0) }
+        unsafe { ffi::svmlab_c_fail_allocation(0) };
     }
 }
 

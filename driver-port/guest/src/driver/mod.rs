@@ -2,7 +2,8 @@
 //! the module in the kernel that runs, and after each operation both must have come to the same.
 //!
 //! Arguments: `share=1` makes every run, and holds the page against what came out; `scenario=TEXT` those whose path has
-//! the text in it; `log=1` tells with a difference what each world did.
+//! the text in it; `hugetlb=with|without|only` those with hugetlbfs memory among them; `log=1` tells with a difference what
+//! each world did.
 //!
 //! | file | trade |
 //! |---|---|
@@ -16,8 +17,8 @@
 //! | `page` | docs/kernel-conformance.md |
 
 mod calls;
-
 mod fit;
+mod hugetlb;
 mod known;
 mod machine;
 mod page;
@@ -35,6 +36,7 @@ pub(crate) use vm::{Access, Framework, Vm};
 
 use crate::suite::{Args, Checks, Suite};
 use fit::{Fit, Machine, asks};
+use hugetlb::Hugetlb;
 use known::{KNOWN, Known};
 use process::Job;
 use scenarios::cli::load_corpus;
@@ -124,20 +126,25 @@ fn run(checks: &mut Checks<'_>, args: &Args) {
     }
     let share = args.number("share", if only.is_some() { 1 } else { SHARE }).max(1) as usize;
     let mut wanted = Wanted { machine: Machine::look(), frameworks: Vec::new(), log, share };
+    let hugetlb = Hugetlb::wanted(args);
     for (number, framework) in Framework::ALL.into_iter().enumerate() {
         if checks.check(&format!("a VM is made on {framework}"), || run::can_create(framework)) {
             wanted.frameworks.push(number);
         }
     }
     let chosen = |scenario: &Scenario| only.as_ref().is_none_or(|part| scenario.source.path.contains(part.as_str()));
-    let mut tally = Tally(Vec::new());
+    let (mut tally, mut left_out) = (Tally(Vec::new()), 0);
     checks.check("every scenario of the corpus is gone through", || {
         let corpus = load_corpus().map_err(|error| error.to_string())?;
         let corpus: Vec<Scenario> = corpus.into_iter().filter(chosen).collect();
+        let all = corpus.len();
+        let corpus: Vec<Scenario> = corpus.into_iter().filter(|scenario| hugetlb.has(scenario)).collect();
+        left_out = all - corpus.len();
         tally.0 = on_both_cpus(corpus.len(), |index| attempt(&corpus[index], index, &wanted))?;
         Ok::<_, String>(format!(
-            "{} are run, the others are told of in docs/kernel-conformance.md",
-            tally.tried().count()
+            "{} are run, the others are told of in docs/kernel-conformance.md{}",
+            tally.tried().count(),
+            hugetlb.remark(left_out)
         ))
     });
     for &framework in &wanted.frameworks {
@@ -146,7 +153,7 @@ fn run(checks: &mut Checks<'_>, args: &Args) {
             checks.check(&name, || judge(&tally, number, framework));
         }
     }
-    if only.is_none() && wanted.share == 1 {
+    if only.is_none() && left_out == 0 && wanted.share == 1 {
         checks.check("what is explained still differs", || stale(&tally, &wanted));
         checks.check("docs/kernel-conformance.md says what came out", || page::check(&tally));
     }

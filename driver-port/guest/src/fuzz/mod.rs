@@ -16,7 +16,7 @@ use scenarios::conform::{Difference, program_order};
 pub(crate) const SUITE: Suite = Suite { name: "fuzz", about: "random programs in simulator and kernel", run };
 
 fn run(checks: &mut Checks<'_>, args: &Args) {
-    let (programs, length) = (args.number("programs", 60), args.number("length", 14));
+    let (programs, length) = (args.number("programs", 30), args.number("length", 14));
     let seed = args.number("seed", 1);
     if !checks.check("the machine is prepared", prepare) {
         return;

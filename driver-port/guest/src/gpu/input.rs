@@ -161,7 +161,7 @@ fn lab() -> Result<(), String> {
     refused("pages of the kernel", call(&gpu, DRM_IOCTL_SVMLAB_MAPPED, kernel), libc::EINVAL)?;
     refused("half a page", call(&gpu, DRM_IOCTL_SVMLAB_MAPPED, Mapped { start: PAGE + 8, ..pages }), libc::EINVAL)?;
     refused("a hook", gpu.hook(2), libc::EINVAL)?;
-    refused("a thing to happen", gpu.happen(9, 0), libc::EINVAL)?;
+    refused("a thing to happen", gpu.happen(10, 0), libc::EINVAL)?;
     refused("a reset", gpu.happen(SVMLAB_HW_RESET, 2), libc::EINVAL)?;
     refused("a point", gpu.hardware(Hardware { what: 0, point: 5, error: 5, value: 0 }), libc::EINVAL)?;
     refused("an errno", gpu.hardware(Hardware { what: 0, point: 0, error: 0, value: 0 }), libc::EINVAL)?;

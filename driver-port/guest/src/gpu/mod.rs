@@ -1,6 +1,7 @@
 //! Suites `gpu` and `gpu-drm`: the driver whole, from the ioctl to the word that the GPU reads, on our port of drm_gpusvm and
 //! on the kernel's own.
 
+mod allocation;
 mod churn;
 mod faults;
 mod input;
@@ -72,6 +73,7 @@ fn run(checks: &mut Checks<'_>, args: &Args) {
     for (what, check) in OURS {
         checks.check(&format!("hardened: {what}"), || check(HARDENED));
     }
+    allocation::run(checks);
     faults::run(checks, args);
     input::run(checks);
     churn::run(checks, args);

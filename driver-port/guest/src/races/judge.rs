@@ -25,7 +25,8 @@ struct Look {
 }
 
 fn look(gpu: &Gpu, regions: &[Bytes]) -> Result<Look, String> {
-    let state = gpu.state().map_err(|error| format!("STATE: {error}"))?;
+    // Somebody may be held with the driver's locks.
+    let running = gpu.is_running().map_err(|error| format!("STATE: {error}"))?;
     let mut pages = Vec::new();
     for region in regions {
         let (first, last) = (region.pages().first, region.pages().last);
@@ -37,7 +38,7 @@ fn look(gpu: &Gpu, regions: &[Bytes]) -> Result<Look, String> {
             from += count;
         }
     }
-    Ok(Look { running: state.flags & uapi::SVMLAB_STATE_RUNNING != 0, pages })
+    Ok(Look { running, pages })
 }
 
 /// What may not be at any moment. With XNACK off queues run only while what they were promised is there (I7), and no

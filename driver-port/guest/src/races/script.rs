@@ -13,7 +13,8 @@ pub(crate) use place::{begin, end};
 /// What the judge does: it looks, once.
 pub(crate) const LOOK: u64 = place::begin(u32::MAX);
 
-/// The steps, and after them one of the judge's, before which nobody goes on.
+/// The steps, and after them one of the judge's, before which no worker goes on. System calls and waves come to their end
+/// meanwhile: what a call began is to be seen when it is done, and before somebody mends it.
 pub(crate) struct Steps {
     pub(crate) steps: Vec<GateStep>,
     /// The judge's number.
@@ -33,7 +34,8 @@ pub(crate) fn steps(script: &GateScript) -> Result<Steps, String> {
     let mut steps: Vec<GateStep> =
         script.steps.iter().map(|at| step(at.actor as u32, place_of(&script.actors[at.actor], &at.point))).collect();
     steps.push(step(judge, LOOK));
-    steps.extend((0..judge).map(|actor| step(actor, SVMLAB_GATE_ANYWHERE.into())));
+    let is_work = |actor: &u32| matches!(script.actors[*actor as usize], GateActor::Work(_));
+    steps.extend((0..judge).filter(is_work).map(|actor| step(actor, SVMLAB_GATE_ANYWHERE.into())));
     Ok(Steps { steps, judge })
 }
 

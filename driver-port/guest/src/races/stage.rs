@@ -4,15 +4,19 @@
 use super::judge::{self, Wrong};
 use super::owed::Owed;
 use super::script::{self, LOOK, Steps};
-use crate::device::uapi;
+use crate::device::{Gpu, uapi};
 use crate::driver::{Access, Caller, Framework, Vm, in_child, on_cpus, pages_of};
 use model::units::Bytes;
 use scenarios::conform::Part;
-use scenarios::gates::{GateActor, GateScript};
+use scenarios::gates::{GateActor, GateScript, stageable};
 use scenarios::lang::{Design, Op, OpKind, Scenario};
 use serde::{Deserialize, Serialize};
 use std::thread;
+use std::time::Duration;
 
+/// How often the judge looks at the end of the script, unless he sees something.
+const LOOKS: u32 = 10;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 /// How long one access of a GPU may take.
 const ACCESS_MS: u32 = 2000;
 
@@ -31,7 +35,7 @@ pub(crate) struct Stage<'a> {
 /// What was seen.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Seen {
-    /// When everybody stood still at the end of the script.
+    /// At the end of the script, while no worker went on.
     then: Vec<Wrong>,
     /// When all was at rest.
     at_rest: Vec<Wrong>,
@@ -58,27 +62,9 @@ impl Stage<'_> {
     /// # Errors
     /// It could not be taken; in words.
     pub(crate) fn perform(&self) -> Result<Seen, String> {
-        self.fits()?;
+        stageable(self.scenario, self.design, &[])?;
         let steps = script::steps(self.script)?;
         in_child(|| self.in_process(&steps))
-    }
-
-    fn fits(&self) -> Result<(), String> {
-        let scenario = self.scenario;
-        if scenario.gpus.len() != 1 {
-            return Err(format!("it has {} GPUs, and workers of several cannot be told apart", scenario.gpus.len()));
-        }
-        if scenario.gpus[0].vram != 0 || !scenario.peers.is_empty() || !scenario.plants.is_empty() {
-            return Err("it has GPU memory, a peer or a planted bug".into());
-        }
-        let ops = scenario.threads.iter().flat_map(|t| &t.ops).chain(scenario.waves.iter().flat_map(|w| &w.ops));
-        let strange = |op: &&Op| {
-            matches!(op.kind, OpKind::Fork { .. } | OpKind::Exit | OpKind::EvictVram { .. } | OpKind::Mremap { .. })
-        };
-        match ops.clone().chain(&scenario.prepare).find(strange) {
-            Some(op) => Err(format!("it has an operation that is not staged: {}", op.kind.name())),
-            None => Ok(()),
-        }
     }
 
     fn in_process(&self, steps: &Steps) -> Result<Seen, String> {
@@ -112,12 +98,15 @@ impl Stage<'_> {
                     scope.spawn(move || cast.play(number, ops))
                 })
                 .collect();
-            // It comes to its place when everybody is past theirs, and nobody goes on before it leaves.
-            let looked =
-                file.gate(uapi::SVMLAB_GATE_ENTER, steps.judge, 0).map_err(said("GATE ENTER")).and_then(|_| {
-                    file.gate(uapi::SVMLAB_GATE_POINT, steps.judge, LOOK).map_err(said("GATE POINT"))?;
-                    judge::at_any_moment(file, &regions, &cast.owed.pages())
-                });
+            // The judge comes to its place when everybody is past theirs, and no worker goes on before it leaves. Another
+            // thread looks: to come by the driver's locks would be to leave.
+            let came = file
+                .gate(uapi::SVMLAB_GATE_ENTER, steps.judge, 0)
+                .and_then(|_| file.gate(uapi::SVMLAB_GATE_POINT, steps.judge, LOOK));
+            let looked = came.map_err(said("GATE")).and_then(|_| {
+                let looking = scope.spawn(|| look(file, &regions, &cast.owed));
+                looking.join().map_err(|_| "the thread that looks panicked".to_owned())?
+            });
             let left = file.gate(uapi::SVMLAB_GATE_LEAVE, steps.judge, 0).map_err(said("GATE LEAVE"));
             for thread in threads {
                 thread.join().map_err(|_| "a thread panicked".to_owned())??;
@@ -176,6 +165,20 @@ impl Stage<'_> {
             GateActor::Work(_) => None,
         }
     }
+}
+
+/// Looks until the same is wrong twice: one look takes time, and something may be on its way.
+fn look(file: &Gpu, regions: &[Bytes], owed: &Owed) -> Result<Vec<Wrong>, String> {
+    let mut before = Vec::new();
+    for _ in 0..LOOKS {
+        let wrong = judge::at_any_moment(file, regions, &owed.pages())?;
+        if !wrong.is_empty() && wrong == before {
+            return Ok(wrong);
+        }
+        before = wrong;
+        thread::sleep(BETWEEN_LOOKS);
+    }
+    Ok(Vec::new())
 }
 
 /// What the threads share.
