@@ -177,10 +177,13 @@ impl<L: Lab> Inner<L> {
         }
         self.walks.write(Span::new(block.first, block.last));
         self.memory.add_maps(huge, BLOCK_PAGES);
+        self.memory.set_dirty_in(self.id, huge, BLOCK_PAGES, true);
+        self.set_anon(vma, block.first, huge, BLOCK_PAGES, true);
         self.table.borrow_mut().set_block(block.first, Pte::Present { pfn: huge, prot: prot_of(vma.flags()) });
         note!(L, "collapsed {block} into pfn {huge:#x}");
         for &(_, pfn, count) in &runs {
             self.memory.remove_maps(pfn, count);
+            self.memory.set_dirty_in(self.id, pfn, count, false);
             self.memory.put(pfn, count);
         }
     }

@@ -8,6 +8,7 @@ use crate::fault::reprotect;
 use crate::interval::event;
 use crate::memory::Claim;
 use crate::pagetable::{Prot, Pte, block_of};
+use crate::plant::Fault;
 use crate::space::Inner;
 use crate::vma::VmaNode;
 use interleave::lab::{Lab, Span, Visible};
@@ -24,7 +25,7 @@ impl<L: Lab> Inner<L> {
 
     /// `do_wp_page`: `page` was seen to map `pfn` read-only. Afterwards the fault looks again.
     #[track_caller]
-    pub(crate) fn do_wp_page(&self, page: u64, pfn: u64) {
+    pub(crate) fn do_wp_page(&self, vma: &VmaNode<L>, page: u64, pfn: u64) {
         let read_only = || {
             matches!(self.table.borrow().get(page).pte,
             Pte::Present { pfn: now, prot: Prot::Read } if now == pfn)
@@ -32,7 +33,12 @@ impl<L: Lab> Inner<L> {
         let huge = self.table.borrow().block_leaf(page).is_some();
         let span = if huge { block_of(page) } else { Pages::new(page, page) };
         let first = pfn - (page - span.first);
-        match self.memory.claim(first, span.count(), read_only) {
+        let mut claim = self.memory.claim(first, span.count(), read_only);
+        if !huge && claim == Claim::Ours && !self.may_reuse_large(pfn) {
+            self.memory.get(pfn);
+            claim = Claim::Shared;
+        }
+        match claim {
             Claim::Gone => {}
             Claim::Ours => {
                 self.walks.write(Span::new(span.first, span.last));
@@ -40,6 +46,10 @@ impl<L: Lab> Inner<L> {
                 let entry = table.get(page);
                 if entry.pte == (Pte::Present { pfn, prot: Prot::Read }) && (entry.order > 0) == huge {
                     self.memory.set_shared(first, span.count(), false);
+                    self.memory.set_dirty_in(self.id, first, span.count(), true);
+                    if span.count() == self.memory.folio_of(first).1 {
+                        self.set_anon(vma, span.first, first, span.count(), true);
+                    }
                     reprotect(&mut table, page, entry.order, Prot::Write);
                     note!(L, "write fault on page {page:#x}: the others are gone, reused in place");
                 }
@@ -48,17 +58,28 @@ impl<L: Lab> Inner<L> {
                 self.memory.put(first, 1);
                 self.split_huge_pmd(page);
             }
-            Claim::Shared => self.wp_page_copy(page, pfn),
+            Claim::Shared => self.wp_page_copy(vma, page, pfn),
         }
+    }
+
+    /// `__wp_can_reuse_large_anon_folio`: a page of a large folio is only taken for the writer's own when no other address
+    /// space maps any page of it, and more than this one are mapped: the folio is to come free.
+    #[track_caller]
+    fn may_reuse_large(&self, pfn: u64) -> bool {
+        let (first, count) = self.memory.folio_of(pfn);
+        count == 1 || self.memory.folio_mapcount(first, count) > 1 && !self.maybe_mapped_shared(first, count)
     }
 
     /// `wp_page_copy`; the caller has a reference to `pfn`, which is given back.
     #[track_caller]
-    fn wp_page_copy(&self, page: u64, pfn: u64) {
+    fn wp_page_copy(&self, vma: &VmaNode<L>, page: u64, pfn: u64) {
         let copy = self.memory.alloc(self.id, page);
         self.memory.copy(pfn, copy, 1);
         let span = Pages::new(page, page);
-        let clear = self.notifiers.start(event(EventKind::Clear, span.bytes())).expect("blockable events do not fail");
+        let told = !self.has(Fault::SilentCopy);
+        let clear = told.then(|| {
+            self.notifiers.start(event(EventKind::Clear, span.bytes())).expect("blockable events do not fail")
+        });
         self.walks.write(Span::one(page));
         let done = {
             let mut table = self.table.borrow_mut();
@@ -67,11 +88,16 @@ impl<L: Lab> Inner<L> {
             if same {
                 table.set(page, Pte::Present { pfn: copy, prot: Prot::Write });
                 self.memory.add_maps(copy, 1);
+                self.memory.set_dirty_in(self.id, copy, 1, true);
+                self.set_anon(vma, page, copy, 1, true);
                 self.memory.remove_maps(pfn, 1);
+                self.memory.set_dirty_in(self.id, pfn, 1, false);
             }
             same
         };
-        self.notifiers.end(clear);
+        if let Some(clear) = clear {
+            self.notifiers.end(clear);
+        }
         if done {
             note!(L, "write fault on page {page:#x}: copied, pfn {pfn:#x} -> {copy:#x}");
             self.memory.put(pfn, 1);
@@ -83,13 +109,15 @@ impl<L: Lab> Inner<L> {
 
     /// `do_cow_fault`: a store to a page of a private file mapping that is not present. No event.
     #[track_caller]
-    pub(crate) fn do_cow_fault(&self, page: u64, pfn: u64) {
+    pub(crate) fn do_cow_fault(&self, vma: &VmaNode<L>, page: u64, pfn: u64) {
         let copy = self.memory.alloc(self.id, page);
         self.memory.copy(pfn, copy, 1);
         self.walks.write(Span::one(page));
         let empty = self.table.borrow().get(page).pte == Pte::None;
         if empty {
             self.memory.add_maps(copy, 1);
+            self.memory.set_dirty_in(self.id, copy, 1, true);
+            self.set_anon(vma, page, copy, 1, true);
             self.table.borrow_mut().set(page, Pte::Present { pfn: copy, prot: Prot::Write });
         } else {
             self.memory.put(copy, 1);

@@ -114,7 +114,7 @@ impl<L: Lab> Inner<L> {
             let still = || translate() == Some(pfn);
             let done = match store {
                 None => self.memory.load_if(pfn, addr, still),
-                Some(value) => self.memory.store_if(pfn, addr, value, still),
+                Some(value) => self.memory.store_if(self.id, pfn, addr, value, still),
             };
             if let Some(value) = done {
                 return Ok(value);
@@ -188,15 +188,15 @@ impl<L: Lab> Inner<L> {
                 }
                 Stop::CopyZero(page) => {
                     self.anon_vma_prepare(vma);
-                    self.copy_zero_page(page);
+                    self.copy_zero_page(vma, page);
                     page + 1
                 }
                 Stop::Shared(page, pfn) => {
-                    self.do_wp_page(page, pfn);
+                    self.do_wp_page(vma, page, pfn);
                     page
                 }
                 Stop::CopyFile(page, pfn) => {
-                    self.do_cow_fault(page, pfn);
+                    self.do_cow_fault(vma, page, pfn);
                     page
                 }
                 Stop::Migration(page, gate) => {
@@ -242,10 +242,18 @@ impl<L: Lab> Inner<L> {
                         return Stop::Unstable;
                     }
                     // do_swap_page: no event. An exclusive page is mapped writable at once.
-                    let pfn = self.memory.read_from_swap(slot, self.id, page);
+                    let (pfn, alone) = self.memory.read_from_swap(slot, self.id, page);
                     self.memory.put_slot(slot);
                     self.memory.add_maps(pfn, 1);
-                    table.set(page, Pte::Present { pfn, prot: prot_of(vma.flags()) });
+                    self.memory.set_dirty_in(self.id, pfn, 1, alone && write);
+                    if self.memory.anon_of(pfn, 1).is_none() {
+                        self.set_anon(vma, page, pfn, 1, alone);
+                    }
+                    let most = if alone { Prot::Write } else { Prot::Read };
+                    table.set(page, Pte::Present { pfn, prot: prot_of(vma.flags()).min(most) });
+                    if write && !alone {
+                        continue;
+                    }
                 }
                 Pte::Migration { migration, .. } => {
                     return Stop::Migration(page, self.memory.migration_gate(migration));
@@ -271,6 +279,10 @@ impl<L: Lab> Inner<L> {
                         }
                         // The page is ours alone: made writable in place, no event (wp_page_reuse).
                         prot = Prot::Write;
+                        if !vma.is_shared() {
+                            let first = if entry.order > 0 { pfn - (page - block_of(page).first) } else { pfn };
+                            self.memory.set_dirty_in(self.id, first, 1 << entry.order, true);
+                        }
                     }
                     if prot != old {
                         reprotect(&mut table, page, entry.order, prot);
@@ -294,6 +306,8 @@ impl<L: Lab> Inner<L> {
             let pte = if write || flags.hugetlb {
                 let pfn = self.memory.alloc_block(self.id, block.first);
                 self.memory.add_maps(pfn, BLOCK_PAGES);
+                self.memory.set_dirty_in(self.id, pfn, BLOCK_PAGES, write);
+                self.set_anon(vma, block.first, pfn, BLOCK_PAGES, true);
                 Pte::Present { pfn, prot: prot_of(flags) }
             } else {
                 Pte::Present { pfn: HUGE_ZERO_PFN, prot: Prot::Read }
@@ -301,20 +315,23 @@ impl<L: Lab> Inner<L> {
             table.set_block(page, pte);
             return block.last + 1;
         }
-        table.set(page, if write { self.fresh_page(page) } else { Pte::Present { pfn: ZERO_PFN, prot: Prot::Read } });
+        let zero = Pte::Present { pfn: ZERO_PFN, prot: Prot::Read };
+        table.set(page, if write { self.fresh_page(vma, page) } else { zero });
         page + 1
     }
 
-    fn fresh_page(&self, page: u64) -> Pte {
+    fn fresh_page(&self, vma: &VmaNode<L>, page: u64) -> Pte {
         let pfn = self.memory.alloc(self.id, page);
         self.memory.add_maps(pfn, 1);
+        self.memory.set_dirty_in(self.id, pfn, 1, true);
+        self.set_anon(vma, page, pfn, 1, true);
         Pte::Present { pfn, prot: Prot::Write }
     }
 
     /// Write fault on the zero page (`wp_page_copy`) or on the huge one (`do_huge_zero_wp_pmd`): CLEAR, then a page of
     /// our own where the zero page still is.
     #[track_caller]
-    fn copy_zero_page(&self, page: u64) {
+    fn copy_zero_page(&self, vma: &VmaNode<L>, page: u64) {
         let huge = self.table.borrow().block_leaf(page).is_some();
         let span = if huge { block_of(page) } else { Pages::new(page, page) };
         let clear = self.notifiers.start(event(EventKind::Clear, span.bytes())).expect("blockable events do not fail");
@@ -325,11 +342,13 @@ impl<L: Lab> Inner<L> {
                 (true, Some(Pte::Present { pfn: HUGE_ZERO_PFN, .. })) => {
                     let pfn = self.memory.alloc_block(self.id, span.first);
                     self.memory.add_maps(pfn, BLOCK_PAGES);
+                    self.memory.set_dirty_in(self.id, pfn, BLOCK_PAGES, true);
+                    self.set_anon(vma, span.first, pfn, BLOCK_PAGES, true);
                     table.set_block(page, Pte::Present { pfn, prot: Prot::Write });
                 }
                 (false, None) => {
                     if matches!(table.get(page).pte, Pte::Present { pfn, .. } if is_zero_pfn(pfn)) {
-                        table.set(page, self.fresh_page(page));
+                        table.set(page, self.fresh_page(vma, page));
                     }
                 }
                 // Somebody else was faster; the access faults again if it must.

@@ -8,6 +8,7 @@
 use crate::interval::event;
 use crate::memory::is_zero_pfn;
 use crate::pagetable::{Prot, Pte};
+use crate::plant::Fault;
 use crate::space::{AddressSpace, Family, Inner};
 use crate::vma::VmaNode;
 use interleave::lab::{Lab, Span, Visible};
@@ -44,7 +45,8 @@ impl<L: Lab> AddressSpace<L> {
                 let copy = vma.clone_at(vma.bytes(), 0);
                 // mlock is not inherited.
                 copy.mlocked.set(false);
-                copy.anon_vma.set(vma.anon_vma.get().map(|_| child.inner.new_anon_vma(true)));
+                copy.anon_vma.set(vma.anon_vma.get().map(|anon| mm.new_anon_vma(Some(anon))));
+                copy.linked.set(mm.memory.next_link());
                 child.inner.vmas.borrow_mut().insert(copy);
                 mm.copy_page_range(vma, &child.inner);
             }
@@ -70,9 +72,10 @@ impl<L: Lab> Inner<L> {
         self.walks.write(Span::new(pages.first, pages.last));
         {
             let (mut ours, mut theirs) = (self.table.borrow_mut(), child.table.borrow_mut());
+            theirs.make_tables_like(&ours, pages);
             for (page, count, pte) in ours.leaves(pages) {
-                let copy = self.copy_leaf(count, pte);
-                ours.set_leaf(page, count, copy);
+                let copy = self.copy_leaf(child.id, count, pte);
+                ours.set_leaf(page, count, if self.has(Fault::WritableFork) { pte } else { copy });
                 theirs.set_leaf(page, count, copy);
             }
         }
@@ -81,11 +84,12 @@ impl<L: Lab> Inner<L> {
     }
 
     /// The entry that parent and child have afterwards; takes what the child's needs.
-    fn copy_leaf(&self, count: u64, pte: Pte) -> Pte {
+    fn copy_leaf(&self, child: u32, count: u64, pte: Pte) -> Pte {
         match pte {
             Pte::Present { pfn, prot } if is_zero_pfn(pfn) => Pte::Present { pfn, prot },
             Pte::Present { pfn, prot } => {
                 self.memory.share(pfn, count);
+                self.memory.copy_dirty(self.id, child, pfn, count);
                 Pte::Present { pfn, prot: prot.min(Prot::Read) }
             }
             // copy_nonpresent_pte: as a present one, though nobody can write to the page before it is back.

@@ -30,6 +30,7 @@
 //! | `mm` | the driver's view |
 //! | `peek` | views for checks |
 //! | `costs` | what was asked of the mm |
+//! | `plant` | faults to be found by who compares this mm with a kernel's |
 //!
 //! Not modelled: truncation, writeback, KSM, userfaultfd, device-exclusive entries, device-coherent memory; fork and mremap of
 //! hugetlb.
@@ -56,6 +57,7 @@ mod mprotect;
 mod mremap;
 mod pagetable;
 mod peek;
+mod plant;
 mod reclaim;
 mod rmap;
 mod space;
@@ -69,4 +71,5 @@ pub use memory::{BLOCK_ORDER, BLOCK_PAGES, HUGE_ZERO_PFN, Memory, POISON, Word, 
 pub use mremap::Remap;
 pub use pagetable::{Entry, Prot, Pte};
 pub use peek::VmaDetails;
+pub use plant::Fault;
 pub use space::{AddressSpace, MmapRead, MmapWrite, Options, Sigsegv, TASK_SIZE};

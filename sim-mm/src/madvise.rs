@@ -5,6 +5,7 @@
 use crate::interval::event;
 use crate::memory::BLOCK_PAGES;
 use crate::pagetable::Gather;
+use crate::plant::Fault;
 use crate::space::{AddressSpace, Inner, check_range};
 use crate::vma::VmaNode;
 use interleave::lab::{Lab, Span, Visible};
@@ -94,6 +95,11 @@ impl<L: Lab> Inner<L> {
             return Err(Errno::EINVAL);
         }
         let clear = self.notifiers.start(event(EventKind::Clear, part)).expect("blockable events do not fail");
+        if self.has(Fault::EarlyEnd) {
+            self.notifiers.end(clear);
+            self.zap(part.pages(), gather);
+            return Ok(());
+        }
         self.zap(part.pages(), gather);
         self.notifiers.end(clear);
         Ok(())

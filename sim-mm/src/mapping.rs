@@ -184,7 +184,8 @@ impl<L: Lab> Inner<L> {
             let vma = self.vmas.borrow().lookup(at).filter(|vma| vma.bytes().start < at);
             if let Some(vma) = vma {
                 stepped |= self.adjust_trans_huge(&vma, at);
-                self.vmas.borrow_mut().split(&vma, at);
+                let upper = self.vmas.borrow_mut().split(&vma, at);
+                [&*vma, &*upper].iter().for_each(|part| part.linked.set(self.memory.next_link()));
             }
         }
         stepped

@@ -103,6 +103,10 @@ pub(crate) struct State {
     pub(crate) destinations: u64,
     /// Swapped-out pages.
     swap: BTreeMap<u64, Slot>,
+    /// What a VMA with this `anon_vma` has in its chain, the root first and this one last.
+    pub(crate) anon_vmas: Vec<Rc<[u32]>>,
+    /// How often a VMA was put into the interval tree of an `anon_vma`.
+    pub(crate) linked: u64,
 }
 
 /// A page on the swap device. What is in it never changes.
@@ -112,6 +116,8 @@ struct Slot {
     refs: u32,
     /// Words that are not zero, by byte offset.
     words: Vec<(u64, u64)>,
+    /// The frame that somebody has read it into, and its generation.
+    cached: Option<(u64, u32)>,
 }
 
 /// What `do_wp_page` found out about the page that somebody wants to write to.
@@ -146,8 +152,27 @@ pub(crate) struct Frame {
     /// Not `PageAnonExclusive`: several entries may map it, so who writes must look first, and who wants it elsewhere
     /// must look for all of them.
     pub(crate) shared: bool,
-    /// MADV_FREE was called on it and no CPU has stored to it since: reclaim may drop it.
+    /// Not PG_swapbacked: MADV_FREE was called on it, and reclaim drops it unless it finds that it was stored to since.
     lazyfree: bool,
+    /// PG_dirty, or PG_swapcache: what MADV_FREE asks before it takes the frame for the caller's alone.
+    dirty: bool,
+    /// Address spaces whose entry of it is dirty, by id.
+    dirty_in: u16,
+    /// One of the 512 frames of a folio that was not split, whatever maps it.
+    pub(crate) large: bool,
+    /// Where the entries that map it are looked for.
+    pub(crate) anon: Option<Anon>,
+    /// In the swap cache: the slot with the same contents, while entries refer to that.
+    slot: Option<u64>,
+}
+
+/// `folio->mapping` and `folio->index` of anonymous memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Anon {
+    /// The `anon_vma` that VMAs which may map it have in their chain.
+    pub(crate) anon_vma: u32,
+    /// Its page in them, counted from [`VmaNode::origin`](crate::vma::VmaNode::origin) (wrapping).
+    pub(crate) index: u64,
 }
 
 impl<L: Lab> Clone for Memory<L> {
@@ -203,6 +228,13 @@ impl State {
 
     pub(crate) fn all(&mut self, first: u64, count: u64, holds: impl Fn(Frame) -> bool) -> bool {
         self.each(first, count, |_, frame| (!holds(*frame)).then_some(())).is_none()
+    }
+
+    /// The slot in whose swap cache the frame is.
+    fn cached_slot(&self, pfn: u64) -> Option<u64> {
+        let frame = self.frame(pfn);
+        let slot = frame.slot?;
+        self.swap.get(&slot).filter(|s| s.cached == Some((pfn, frame.generation))).map(|_| slot)
     }
 
     fn forget_words(&mut self, first: u64, count: u64) {
@@ -270,7 +302,13 @@ impl<L: Lab> Memory<L> {
     /// 512 zeroed frames, aligned, for the block that begins at `page`, with one reference each.
     pub(crate) fn alloc_block(&self, owner: u32, page: u64) -> u64 {
         assert_eq!(page % BLOCK_PAGES, 0, "a block is aligned");
-        self.inner.state.borrow_mut().allocate(owner, page, BLOCK_PAGES)
+        let mut state = self.inner.state.borrow_mut();
+        let first = state.allocate(owner, page, BLOCK_PAGES);
+        state.each(first, BLOCK_PAGES, |_, frame| {
+            frame.large = true;
+            None::<()>
+        });
+        first
     }
 
     /// `count` zeroed frames in a row for the pages from 0 on of `owner`, with one reference each.
@@ -294,6 +332,155 @@ impl<L: Lab> Memory<L> {
             None::<()>
         });
         true
+    }
+
+    /// As [`Memory::isolate`], all frames of the large folio at `first` that are not free, as runs; None when one of them
+    /// is isolated or locked, or the folio was split meanwhile.
+    #[track_caller]
+    pub(crate) fn isolate_parts(&self, first: u64) -> Option<Vec<(u64, u64)>> {
+        self.inner.accesses.write(Span::new(first, first + BLOCK_PAGES - 1));
+        let mut state = self.inner.state.borrow_mut();
+        if !state.all(first, BLOCK_PAGES, |f| f.refs == 0 || f.large && !f.isolated && !f.locked) {
+            return None;
+        }
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        state.each(first, BLOCK_PAGES, |pfn, frame| {
+            if frame.refs > 0 {
+                frame.isolated = true;
+                frame.refs += 1;
+                match runs.last_mut() {
+                    Some((at, n)) if *at + *n == pfn => *n += 1,
+                    _ => runs.push((pfn, 1)),
+                }
+            }
+            None::<()>
+        });
+        (!runs.is_empty()).then_some(runs)
+    }
+
+    /// Gives frames back to the LRU that [`Memory::isolate`] took (`folio_putback_lru`), with the reference. A scheduling
+    /// point.
+    #[track_caller]
+    pub(crate) fn putback(&self, first: u64, count: u64) {
+        self.put(first, count);
+        self.inner.state.borrow_mut().each(first, count, |_, frame| {
+            frame.isolated = false;
+            None::<()>
+        });
+    }
+
+    // ---- folios ------------------------------------------------------------------------------------------------------
+
+    /// The first frame of the frame's folio, and how many it has: 512, or 1. Those of a large one may be free in part.
+    pub(crate) fn folio_of(&self, pfn: u64) -> (u64, u64) {
+        match self.inner.state.borrow().frame(pfn).large {
+            true => (pfn / BLOCK_PAGES * BLOCK_PAGES, BLOCK_PAGES),
+            false => (pfn, 1),
+        }
+    }
+
+    /// The end of `__folio_split`: each frame is a folio of its own.
+    pub(crate) fn split_large(&self, first: u64) {
+        self.inner.state.borrow_mut().each(first, BLOCK_PAGES, |_, frame| {
+            frame.large = false;
+            None::<()>
+        });
+    }
+
+    /// `folio_mapcount`: entries that map the frames, together.
+    pub(crate) fn folio_mapcount(&self, first: u64, count: u64) -> u64 {
+        let mut maps = 0;
+        self.inner.state.borrow_mut().each(first, count, |_, frame| {
+            maps += u64::from(frame.maps);
+            None::<()>
+        });
+        maps
+    }
+
+    /// Whether nothing but zeroes is in the frame.
+    pub(crate) fn is_zero_filled(&self, pfn: u64) -> bool {
+        self.inner.state.borrow().words.range((pfn, 0)..(pfn + 1, 0)).next().is_none()
+    }
+
+    /// Whether each of the frames is mapped by somebody, or on its way.
+    pub(crate) fn all_mapped(&self, first: u64, count: u64) -> bool {
+        self.inner.state.borrow_mut().all(first, count, |frame| frame.refs > 0)
+    }
+
+    /// One more reference; the caller has one, or an entry does.
+    pub(crate) fn get(&self, pfn: u64) {
+        self.inner.state.borrow_mut().frame_mut(pfn).refs += 1;
+    }
+
+    /// Whether any of the frames is not `PageAnonExclusive`.
+    pub(crate) fn any_shared_in(&self, first: u64, count: u64) -> bool {
+        !self.inner.state.borrow_mut().all(first, count, |frame| !frame.shared)
+    }
+
+    /// `__folio_set_anon`, `folio_move_anon_rmap`: frame `first` is page `anon.index` from now on, the others follow.
+    pub(crate) fn set_anon(&self, first: u64, count: u64, anon: Anon) {
+        self.inner.state.borrow_mut().each(first, count, |pfn, frame| {
+            frame.anon = Some(Anon { index: anon.index.wrapping_add(pfn - first), ..anon });
+            None::<()>
+        });
+    }
+
+    /// Where the entries that map the folio are looked for: the page of its first frame.
+    pub(crate) fn anon_of(&self, first: u64, count: u64) -> Option<Anon> {
+        let found = self.inner.state.borrow_mut().each(first, count, |pfn, frame| Some((pfn, frame.anon?)));
+        found.map(|(pfn, anon)| Anon { index: anon.index.wrapping_sub(pfn - first), ..anon })
+    }
+
+    /// A new `anon_vma`; `parent`: the one of the VMA that was forked.
+    pub(crate) fn new_anon_vma(&self, parent: Option<u32>) -> u32 {
+        let mut state = self.inner.state.borrow_mut();
+        let number = state.anon_vmas.len() as u32;
+        let inherited = parent.map_or(&[][..], |parent| &state.anon_vmas[parent as usize]);
+        let chain = inherited.iter().copied().chain([number]).collect();
+        state.anon_vmas.push(chain);
+        number
+    }
+
+    /// The `anon_vma`s in the chain of a VMA that has this one, the root first.
+    pub(crate) fn anon_chain(&self, number: u32) -> Rc<[u32]> {
+        self.inner.state.borrow().anon_vmas[number as usize].clone()
+    }
+
+    /// The next place in the interval tree of an `anon_vma`, behind all that begin at the same page.
+    pub(crate) fn next_link(&self) -> u64 {
+        let mut state = self.inner.state.borrow_mut();
+        state.linked += 1;
+        state.linked
+    }
+
+    // ---- dirty entries -----------------------------------------------------------------------------------------------
+
+    /// The entries of the address space that map the frames are dirty from now on, or clean.
+    pub(crate) fn set_dirty_in(&self, id: u32, first: u64, count: u64, dirty: bool) {
+        self.inner.state.borrow_mut().each(first, count, |_, frame| {
+            frame.dirty_in = frame.dirty_in & !(1 << id) | u16::from(dirty) << id;
+            None::<()>
+        });
+    }
+
+    /// The entries of `child` say of the frames what those of `parent` say.
+    pub(crate) fn copy_dirty(&self, parent: u32, child: u32, first: u64, count: u64) {
+        self.inner.state.borrow_mut().each(first, count, |_, frame| {
+            frame.dirty_in = frame.dirty_in & !(1 << child) | (frame.dirty_in >> parent & 1) << child;
+            None::<()>
+        });
+    }
+
+    /// What frames at `from` were in these respects, those at `to` are (`folio_migrate_flags`); and they are dirty as a
+    /// whole where an entry was (`try_to_migrate_one`).
+    pub(crate) fn take_over(&self, from: u64, to: u64, count: u64) {
+        let mut state = self.inner.state.borrow_mut();
+        for at in 0..count {
+            let old = state.frame(from + at);
+            let new = state.frame_mut(to + at);
+            (new.lazyfree, new.dirty_in, new.anon) = (old.lazyfree, old.dirty_in, old.anon);
+            new.dirty = old.dirty || old.dirty_in != 0;
+        }
     }
 
     /// CPU page-table entries now map the frames; the entry keeps the reference that its creator had.
@@ -362,7 +549,8 @@ impl<L: Lab> Memory<L> {
                     return Some((Invariant::I3, format!("frame {pfn:#x} is freed while the CPU maps it"), None));
                 }
                 frame.generation += 1;
-                (frame.isolated, frame.locked, frame.shared, frame.lazyfree) = (false, false, false, false);
+                *frame =
+                    Frame { generation: frame.generation, dma: frame.dma, dma_at: frame.dma_at, ..Frame::default() };
                 frame.freed_at = Some(now);
                 freed += 1;
                 gone_folios.extend(devices.frame_freed(pfn));
@@ -452,7 +640,8 @@ impl<L: Lab> Memory<L> {
             return Claim::Gone;
         }
         let mut state = self.inner.state.borrow_mut();
-        if state.all(first, count, |frame| frame.refs == 1) {
+        let cached = (first..first + count).any(|pfn| state.cached_slot(pfn).is_some());
+        if !cached && state.all(first, count, |frame| frame.refs == 1) {
             return Claim::Ours;
         }
         state.frame_mut(first).refs += 1;
@@ -461,33 +650,58 @@ impl<L: Lab> Memory<L> {
 
     // ---- swap --------------------------------------------------------------------------------------------------------
 
-    /// MADV_FREE on those of the frames that are `still` mapped: until a CPU stores to one, reclaim may drop it. One
-    /// scheduling point.
+    /// MADV_FREE by an address space on those of the frames that are `still` mapped: its entries become clean, and reclaim
+    /// may drop the frames until one is dirty again. A frame that is dirty itself, or in the swap cache, must be the
+    /// caller's alone. One scheduling point.
     #[track_caller]
-    pub(crate) fn make_lazyfree(&self, first: u64, count: u64, still: impl Fn(u64) -> bool) {
+    pub(crate) fn make_lazyfree(&self, id: u32, first: u64, count: u64, still: impl Fn(u64) -> bool) {
         self.inner.accesses.write(Span::new(first, first + count - 1));
-        self.inner.state.borrow_mut().each(first, count, |pfn, frame| {
-            frame.lazyfree |= still(pfn);
-            None::<()>
-        });
+        let mut state = self.inner.state.borrow_mut();
+        for pfn in first..first + count {
+            let frame = state.frame(pfn);
+            let cached = state.cached_slot(pfn).is_some();
+            if !still(pfn) || cached || frame.dirty && frame.maps != 1 {
+                continue;
+            }
+            let frame = state.frame_mut(pfn);
+            (frame.lazyfree, frame.dirty) = (true, false);
+            frame.dirty_in &= !(1 << id);
+        }
     }
 
-    /// Writes the frames to swap slots of the same numbers, to which nobody refers yet. Those that MADV_FREE has given
-    /// up are not written; the answer says for each whether it was. One scheduling point.
+    /// Whether MADV_FREE has given up all of the frames. No scheduling point.
+    pub(crate) fn is_lazyfree(&self, first: u64, count: u64) -> bool {
+        self.inner.state.borrow_mut().all(first, count, |frame| frame.lazyfree)
+    }
+
+    /// Whether reclaim drops the frame; one that it finds dirty is an ordinary page again. Asked inside the step that
+    /// looks at the entry.
+    pub(crate) fn drops(&self, pfn: u64) -> bool {
+        let mut state = self.inner.state.borrow_mut();
+        let frame = state.frame_mut(pfn);
+        let clean = !frame.dirty && frame.dirty_in == 0;
+        if !clean {
+            (frame.lazyfree, frame.dirty) = (false, true);
+        }
+        clean
+    }
+
+    /// Writes the frames to swap slots of the same numbers, or to those whose contents they are, and gives the slots. One
+    /// scheduling point.
     #[track_caller]
-    pub(crate) fn write_to_swap(&self, first: u64, count: u64) -> Vec<bool> {
+    pub(crate) fn write_to_swap(&self, first: u64, count: u64) -> Vec<u64> {
         self.inner.accesses.read(Span::new(first, first + count - 1));
         let mut state = self.inner.state.borrow_mut();
-        (first..first + count)
-            .map(|pfn| {
-                if state.frame(pfn).lazyfree {
-                    return false;
-                }
+        let mut slots = Vec::new();
+        for pfn in first..first + count {
+            let slot = state.cached_slot(pfn).unwrap_or_else(|| {
                 let words = state.words.range((pfn, 0)..(pfn + 1, 0)).map(|(&(_, at), &value)| (at, value)).collect();
-                state.swap.insert(pfn, Slot { refs: 0, words });
-                true
-            })
-            .collect()
+                state.swap.insert(pfn, Slot { words, ..Slot::default() });
+                pfn
+            });
+            slots.push(slot);
+        }
+        slots
     }
 
     /// One more entry refers to the slot (`swap_duplicate`).
@@ -508,19 +722,43 @@ impl<L: Lab> Memory<L> {
     }
 
     /// Frees those of the slots to which nobody refers.
-    pub(crate) fn drop_unused_slots(&self, first: u64, count: u64) {
-        self.inner.state.borrow_mut().swap.retain(|slot, s| s.refs > 0 || !(first..first + count).contains(slot));
+    pub(crate) fn drop_unused_slots(&self, slots: &[u64]) {
+        self.inner.state.borrow_mut().swap.retain(|slot, s| s.refs > 0 || !slots.contains(slot));
     }
 
-    /// Reads a slot into a new frame for virtual page `page` of `owner`, with one reference.
-    pub(crate) fn read_from_swap(&self, slot: u64, owner: u32, page: u64) -> u64 {
+    /// What an entry of virtual page `page` of `owner` that refers to the slot becomes (`do_swap_page`): a frame with one
+    /// reference more, and whether it is the entry's alone. It is not while others refer to the slot: then the frame
+    /// stays in the swap cache, where they find it.
+    pub(crate) fn read_from_swap(&self, slot: u64, owner: u32, page: u64) -> (u64, bool) {
         let mut state = self.inner.state.borrow_mut();
-        let pfn = state.allocate(owner, page, 1);
-        let words = state.swap.get(&slot).expect("an entry refers to a slot in use").words.clone();
-        for (at, value) in words {
-            state.words.insert((pfn, at), value);
+        let (refs, cached) = state.swap.get(&slot).map(|slot| (slot.refs, slot.cached)).expect("an entry refers to it");
+        let cached = cached.filter(|&(pfn, generation)| {
+            let frame = state.frame(pfn);
+            frame.generation == generation && !frame.isolated && !frame.locked
+        });
+        let pfn = match cached {
+            Some((pfn, _)) => {
+                state.frame_mut(pfn).refs += 1;
+                pfn
+            }
+            None => {
+                let pfn = state.allocate(owner, page, 1);
+                let words = state.swap.get(&slot).expect("it was just there").words.clone();
+                for (at, value) in words {
+                    state.words.insert((pfn, at), value);
+                }
+                pfn
+            }
+        };
+        let alone = cached.is_none() && refs == 1;
+        let frame = state.frame_mut(pfn);
+        (frame.slot, frame.dirty) = (Some(slot), true);
+        frame.shared |= !alone;
+        let generation = frame.generation;
+        if let Some(slot) = state.swap.get_mut(&slot) {
+            slot.cached = Some((pfn, generation));
         }
-        pfn
+        (pfn, alone)
     }
 
     /// The word at byte `offset` of a slot, for checks.
@@ -638,10 +876,17 @@ impl<L: Lab> Memory<L> {
 
     /// As [`Memory::store`], under the condition of [`Memory::load_if`].
     #[track_caller]
-    pub(crate) fn store_if(&self, pfn: u64, offset: u64, value: u64, still: impl FnOnce() -> bool) -> Option<u64> {
+    pub(crate) fn store_if(
+        &self,
+        id: u32,
+        pfn: u64,
+        offset: u64,
+        value: u64,
+        still: impl FnOnce() -> bool,
+    ) -> Option<u64> {
         self.inner.accesses.write(Span::one(pfn));
         still().then(|| {
-            self.inner.state.borrow_mut().frame_mut(pfn).lazyfree = false;
+            self.inner.state.borrow_mut().frame_mut(pfn).dirty_in |= 1 << id;
             self.poke(pfn, offset, value);
             value
         })

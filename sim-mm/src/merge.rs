@@ -99,6 +99,7 @@ impl<L: Lab> Inner<L> {
         tree.erase(whole.bytes().start);
         whole.set_bytes(all);
         whole.anon_vma.set(anon);
+        whole.linked.set(self.memory.next_link());
         tree.insert(whole.clone());
         whole
     }
@@ -117,12 +118,13 @@ impl<L: Lab> Inner<L> {
             let prev = tree.lookup(bytes.start.checked_sub(1)?);
             prev.filter(|prev| continues(prev, vma, true)).and_then(reusable)
         };
-        vma.anon_vma.set(Some(next.or_else(prev).unwrap_or_else(|| self.new_anon_vma(false))));
+        vma.anon_vma.set(Some(next.or_else(prev).unwrap_or_else(|| self.new_anon_vma(None))));
+        vma.linked.set(self.memory.next_link());
     }
 
-    pub(crate) fn new_anon_vma(&self, inherited: bool) -> AnonVma {
-        let number = self.anon_vmas.get();
-        self.anon_vmas.set(number + 1);
-        AnonVma { number, inherited }
+    /// A new one; `parent`: the one of the VMA that is forked.
+    pub(crate) fn new_anon_vma(&self, parent: Option<AnonVma>) -> AnonVma {
+        let number = self.memory.new_anon_vma(parent.map(|anon| anon.number));
+        AnonVma { number, inherited: parent.is_some() }
     }
 }

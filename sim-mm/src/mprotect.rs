@@ -6,10 +6,11 @@ use crate::fault::Held;
 use crate::interval::event;
 use crate::memory::is_zero_pfn;
 use crate::pagetable::{PUD_PAGES, Prot, Pte};
+use crate::plant::Fault;
 use crate::space::{AddressSpace, Inner, check_range, prot_of};
 use interleave::lab::{Lab, Span, Visible};
 use model::platform::{EventKind, RwSem};
-use model::units::{Bytes, Pages};
+use model::units::{Bytes, PAGE_SIZE, Pages};
 use model::{Errno, note};
 
 /// Pages below one entry of the 512 GiB level: at most one event for each.
@@ -125,10 +126,12 @@ impl<L: Lab> Inner<L> {
             first = chunk.last + 1;
             let Some(populated) = self.table.borrow().first_populated_pud(chunk) else { continue };
             let part = Pages::new(populated, chunk.last);
-            let protect = self
-                .notifiers
-                .start(event(EventKind::ProtectionVma, part.bytes()))
-                .expect("blockable events do not fail");
+            let mut told = part.bytes();
+            if self.has(Fault::ShortProtect) && part.count() > 1 {
+                told.end -= PAGE_SIZE;
+            }
+            let protect =
+                self.notifiers.start(event(EventKind::ProtectionVma, told)).expect("blockable events do not fail");
             self.change_entries(part, |table| table.rewrite(part, change));
             self.notifiers.end(protect);
             any = true;

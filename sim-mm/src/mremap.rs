@@ -7,6 +7,7 @@
 use crate::interval::event;
 use crate::memory::BLOCK_PAGES;
 use crate::pagetable::block_of;
+use crate::plant::Fault;
 use crate::space::{AddressSpace, Inner, MmapWrite, TASK_SIZE, check_range};
 use crate::vma::VmaNode;
 use interleave::lab::{Lab, Span, Visible};
@@ -48,8 +49,13 @@ impl<L: Lab> AddressSpace<L> {
         match how.to {
             Some(_) if len == old.len() => mm.remap_move(&held, old, new, how.keep_old)?,
             Some(_) => {
-                mm.source(old, new.len())?;
+                // Growing wants all of `old` in one VMA, shrinking what is left of it.
+                let locked = mm.source(old, new.len())?.mlocked.get();
                 mm.mremap_to(&held, old, new, how.keep_old)?;
+                drop(held);
+                if locked && new.len() > old.len() {
+                    mm.populate_expanded(Bytes::new(new.start + old.len(), new.end));
+                }
             }
             // Nothing is asked of the rest of `old` when nothing new is mapped.
             None => {
@@ -132,27 +138,44 @@ impl<L: Lab> Inner<L> {
             let span = self.hull(new, &locked);
             let waited = self.vma_start_write(&held, span, &locked);
             vma.set_bytes(Bytes::new(vma.bytes().start, new.end));
+            vma.linked.set(self.memory.next_link());
             let vma = self.merge_up(vma.clone());
             self.vma_end_write(span, &locked, waited);
             drop(held);
             if vma.mlocked.get() {
-                // The new part of locked memory is there at once; what fails is tried again by who touches it.
-                let held = self.mmap_lock.read();
-                let _ = self.mm_populate(&held, more);
+                self.populate_expanded(more);
             }
         }
         Ok(())
     }
 
+    /// The new part of locked memory is there at once; what fails is tried again by who touches it.
+    #[track_caller]
+    fn populate_expanded(&self, more: Bytes) {
+        let held = self.mmap_lock.read();
+        let _ = self.mm_populate(&held, more);
+    }
+
     /// `move_vma`.
     #[track_caller]
     fn move_vma(&self, held: &MmapWrite<'_, L>, old: Bytes, new: Bytes, keep_old: bool) -> Result<(), Errno> {
-        let vma = self.source(old, new.len())?;
+        let mut vma = self.source(old, new.len())?;
         if let Some(backing) = &vma.backing {
             backing.must_have(old.pages().first + new.pages().count() - 1)?;
         }
+        let whole = vma.bytes();
+        if keep_old && vma.mlocked.get() {
+            // prep_move_vma: what stays behind is locked no longer, the rest of the VMA is.
+            let alone = std::slice::from_ref(&vma);
+            self.vma_start_write(held, self.hull(old, alone), alone);
+            self.cut(held, old);
+            vma = self.source(old, old.len())?;
+        }
         // copy_vma: the new VMA is in the tree before the entries move.
         let mut locked = self.with_neighbours(new);
+        if vma.bytes() != whole {
+            locked.extend(self.vmas.borrow().overlapping(whole));
+        }
         if !locked.iter().any(|near| Rc::ptr_eq(near, &vma)) {
             locked.push(vma.clone());
         }
@@ -164,6 +187,7 @@ impl<L: Lab> Inner<L> {
             copy.origin.set(0);
         }
         copy.locked.set(true);
+        copy.linked.set(self.memory.next_link());
         self.vmas.borrow_mut().insert(copy.clone());
         let copy = self.merge_copy(copy, (keep_old && vma.anon_vma.get().is_none()).then_some(&vma));
         locked.push(copy.clone());
@@ -181,7 +205,9 @@ impl<L: Lab> Inner<L> {
             // unmap_source_vma: UNMAP once more, of empty entries. Both VMAs are still locked, so nobody has faulted
             // anything in.
             self.erase_range(held, old)?;
-            self.unmap_range(old.pages());
+            if !self.has(Fault::MoveToldOnce) {
+                self.unmap_range(old.pages());
+            }
         }
         self.vma_end_write(reach, &locked, true);
         Ok(())

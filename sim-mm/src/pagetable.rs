@@ -285,6 +285,17 @@ impl PageTable {
         }
     }
 
+    /// Has tables for `pages` wherever `other` has some, empty or not (`copy_page_range`).
+    pub(crate) fn make_tables_like(&mut self, other: &PageTable, pages: Pages) {
+        self.puds.extend(other.puds.range(pages.first / PUD_PAGES..=pages.last / PUD_PAGES));
+        for (&block, content) in other.blocks.range(pages.first / BLOCK_PAGES..=pages.last / BLOCK_PAGES) {
+            if let Block::Table(_) = content {
+                let table = || Block::Table(Box::new([Pte::None; BLOCK_PAGES as usize]));
+                self.blocks.entry(block).or_insert_with(table);
+            }
+        }
+    }
+
     /// All entries that are not empty, one per page, in address order.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (u64, Entry)> + '_ {
         let pages = self.blocks.keys().flat_map(|&block| block * BLOCK_PAGES..(block + 1) * BLOCK_PAGES);

@@ -8,19 +8,23 @@
 //! # Where a frame can be mapped
 //! In the page tables of one family: the processes that fork from each other, which have "cpu page table" and `anon_vma`
 //! in common, so that a search of them all is one step, and a fork or a move of mappings comes before or after it. Pages
-//! of files stay where they are, so that nobody looks for them. The kernel goes from the folio to the VMAs that may map it
-//! and sends one event for each; here it is one event for each place where the folio *is* mapped, and the search is
-//! repeated until it finds nothing (a fork may copy an entry between search and change).
+//! of files stay where they are, so that nobody looks for them.
+//!
+//! Who moves, splits or reclaims one folio goes through the VMAs that may map it ([`Inner::unmap_folio`]), those that have
+//! the folio's `anon_vma` in their chain: each gets an event for its part of the folio, mapped there or not, until no entry
+//! is left. Who moves many (device memory) looks for the places where they *are* mapped, with one event for each.
+//! Either way the search is repeated until it finds nothing more (a fork may copy an entry between search and change).
 //!
 //! A process without [`Options::shares`](crate::Options) has no relatives and moves no mappings: its pages are where they
 //! were found, and one search is enough.
 
 use crate::device::{Folio, is_device_pfn};
 use crate::interval::event;
-use crate::memory::Memory;
-use crate::migrate::FOLIO_LOCK;
+use crate::memory::{Anon, BLOCK_PAGES, Memory, ZERO_PFN};
+use crate::migrate::{FOLIO_LOCK, Isolated};
 use crate::pagetable::{Prot, Pte};
 use crate::space::{Inner, prot_of};
+use crate::vma::VmaNode;
 use interleave::lab::{Gate, Lab, Span, Visible};
 use model::note;
 use model::platform::{EventKind, RwSem, Vma};
@@ -71,6 +75,19 @@ impl Moves {
         }
         true
     }
+}
+
+/// What a folio is unmapped for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum For {
+    /// To be moved: huge entries stay huge (`try_to_migrate`).
+    Migration,
+    /// To come apart (`unmap_folio`).
+    Split,
+    /// To be written to swap (`try_to_unmap`): mlocked VMAs keep their entries.
+    Swap,
+    /// To be dropped, if nobody has stored to it since MADV_FREE.
+    Drop,
 }
 
 /// What the migration entries of one call have in common.
@@ -134,18 +151,162 @@ impl<L: Lab> Inner<L> {
         let mut unmapped = Vec::new();
         let _rmap = self.anon_vma.read();
         if let Some(pages) = seen.filter(|_| !self.options.shares) {
-            self.unmap_at(pages, moves, migration, &mut unmapped);
+            self.unmap_at(pages, moves, migration, For::Migration, &mut unmapped);
             return unmapped;
         }
         loop {
             let places = self.find(moves);
             for (mm, pages) in &places {
-                mm.unmap_at(*pages, moves, migration, &mut unmapped);
+                mm.unmap_at(*pages, moves, migration, For::Migration, &mut unmapped);
             }
             if places.is_empty() || !self.options.shares {
                 return unmapped;
             }
         }
+    }
+
+    /// Takes one folio, of which the caller has a reference, away from whoever maps it, VMA by VMA. Returns what was mapped;
+    /// what stays mapped does not want to go.
+    #[track_caller]
+    pub(crate) fn unmap_folio(
+        &self,
+        folio: &Isolated,
+        moves: &Moves,
+        migration: &Migration<L>,
+        what_for: For,
+    ) -> Vec<Folio> {
+        let (from, count) = (folio.from, folio.pages.count());
+        let mut unmapped = Vec::new();
+        let _rmap = self.anon_vma.read();
+        if !self.options.shares {
+            for pages in self.parts_of(folio) {
+                if !self.unmap_at(pages, moves, migration, what_for, &mut unmapped) {
+                    break;
+                }
+            }
+            return unmapped;
+        }
+        let mut been: Vec<(u32, Pages)> = Vec::new();
+        for (mm, pages) in self.vmas_of(from, count) {
+            if !been.is_empty() {
+                self.walks.read(Span::ALL);
+                if self.memory.folio_mapcount(from, count) == 0 {
+                    break;
+                }
+            }
+            been.push((mm.id, pages));
+            if !mm.unmap_at(pages, moves, migration, what_for, &mut unmapped) {
+                return unmapped;
+            }
+        }
+        loop {
+            let mut places = self.find(moves);
+            places.retain(|(mm, pages)| !been.iter().any(|(id, part)| *id == mm.id && part.covers(pages)));
+            for (mm, pages) in &places {
+                been.push((mm.id, *pages));
+                mm.unmap_at(*pages, moves, migration, what_for, &mut unmapped);
+            }
+            if places.is_empty() {
+                return unmapped;
+            }
+        }
+    }
+
+    /// Where a process without relatives maps a folio: in one VMA, or, in small entries, in the parts of several.
+    #[track_caller]
+    fn parts_of(&self, folio: &Isolated) -> Vec<Pages> {
+        if folio.pages.count() == 1 || self.table.borrow().block_leaf(folio.pages.first).is_some() {
+            return vec![folio.pages];
+        }
+        self.tree_accesses.read(Span::new(folio.pages.first, folio.pages.last));
+        let vmas = self.vmas.borrow().overlapping(folio.pages.bytes());
+        match vmas.is_empty() {
+            true => vec![folio.pages],
+            false => vmas.iter().map(|vma| vma.bytes().clip(&folio.pages.bytes()).pages()).collect(),
+        }
+    }
+
+    /// `rmap_walk_anon`: the VMAs in which the folio may be mapped, and which pages that would be, in the order of the
+    /// interval tree.
+    #[track_caller]
+    fn vmas_of(&self, from: u64, count: u64) -> Vec<(Rc<Inner<L>>, Pages)> {
+        let Some(Anon { anon_vma, index }) = self.memory.anon_of(from, count) else { return Vec::new() };
+        let mut found = Vec::new();
+        for mm in self.relatives() {
+            mm.tree_accesses.read(Span::ALL);
+            for vma in mm.vmas.borrow().iter() {
+                let Some(anon) = vma.anon_vma.get() else { continue };
+                let (pages, origin) = (vma.bytes().pages(), vma.origin.get());
+                let begin = pages.first.wrapping_sub(origin);
+                let (first, end) = (index.max(begin), index.wrapping_add(count).min(begin.wrapping_add(pages.count())));
+                if first < end && self.memory.anon_chain(anon.number).contains(&anon_vma) {
+                    let part = Pages::new(first.wrapping_add(origin), (end - 1).wrapping_add(origin));
+                    found.push((begin, vma.linked.get(), mm.clone(), part));
+                }
+            }
+        }
+        found.sort_by_key(|&(begin, linked, ..)| (begin, linked));
+        found.into_iter().map(|(_, _, mm, part)| (mm, part)).collect()
+    }
+
+    /// `__folio_set_anon` and `folio_move_anon_rmap`: the frames are what `vma` has at `page`, alone or as one of a family.
+    pub(crate) fn set_anon(&self, vma: &VmaNode<L>, page: u64, first: u64, count: u64, alone: bool) {
+        let Some(anon) = vma.anon_vma.get() else { return };
+        let anon_vma = if alone { anon.number } else { self.memory.anon_chain(anon.number)[0] };
+        self.memory.set_anon(first, count, Anon { anon_vma, index: page.wrapping_sub(vma.origin.get()) });
+    }
+
+    /// `folio_maybe_mapped_shared`: whether more than one address space maps a page of the folio.
+    #[track_caller]
+    pub(crate) fn maybe_mapped_shared(&self, first: u64, count: u64) -> bool {
+        if !self.options.shares || !self.memory.any_shared_in(first, count) {
+            return false;
+        }
+        let maps = self.memory.folio_mapcount(first, count);
+        if count == 1 || maps <= 1 {
+            return maps > 1;
+        }
+        self.walks.read(Span::ALL);
+        let folio = first..first + count;
+        let maps_it = |mm: &&Rc<Inner<L>>| {
+            let leaves = mm.table.borrow().leaves(EVERYWHERE);
+            leaves.iter().any(|(_, _, pte)| matches!(pte, Pte::Present { pfn, .. } if folio.contains(pfn)))
+        };
+        self.relatives().iter().filter(maps_it).count() > 1
+    }
+
+    /// `split_folio` of the large folio at frame `from`, which the caller found mapped at `page`: CLEAR wherever it may be
+    /// mapped, then small entries of small folios, and of the zero page where there is nothing but zeroes. Returns whether that could be done.
+    #[track_caller]
+    pub(crate) fn split_folio(&self, from: u64, page: u64, pfn: u64) -> bool {
+        let Some(runs) = self.memory.isolate_parts(from) else { return false };
+        let mut moves = Moves::default();
+        runs.iter().for_each(|&(first, count)| moves.insert(first, count, first));
+        let first = page.saturating_sub(pfn - from);
+        let folio = Isolated { pages: Pages::new(first, first + BLOCK_PAGES - 1), from };
+        let folio_lock = self.lock_folio();
+        self.unmap_folio(&folio, &moves, &folio_lock, For::Split);
+        self.memory.split_large(from);
+        for mm in if self.options.shares { self.relatives() } else { Vec::new() } {
+            mm.tree_accesses.read(Span::ALL);
+        }
+        if !self.options.shares {
+            self.tree_accesses.read(Span::new(folio.pages.first, folio.pages.last));
+        }
+        self.replace_migration_entries(self.stays_at(folio.pages), &moves, |mm, old, _, prot| {
+            let vma = mm.vmas.borrow().lookup(old.page * PAGE_SIZE);
+            // try_to_map_unused_to_zeropage
+            if let Some(vma) = vma.filter(|vma| !vma.mlocked.get() && mm.memory.is_zero_filled(old.pfn)) {
+                return Pte::Present { pfn: ZERO_PFN, prot: prot_of(vma.flags()).min(Prot::Read) };
+            }
+            mm.memory.get_mapped(old.pfn, old.count);
+            mm.memory.take_over(old.pfn, old.pfn, old.count);
+            Pte::Present { pfn: old.pfn, prot }
+        });
+        note!(L, "folio of pfn {from:#x} split");
+        self.unlock_folio(folio_lock);
+        runs.iter().for_each(|&(first, count)| self.memory.putback(first, count));
+        true
     }
 
     /// Where the family maps frames of `moves`: whose page table, and which pages in a row map one folio.
@@ -174,23 +335,54 @@ impl<L: Lab> Inner<L> {
         places
     }
 
-    /// One place. After start the entries are looked at again: they may be gone, or be of another page by now.
+    /// One place. After start the entries are looked at again: they may be gone, or be of another page by now. Returns
+    /// whether nothing stayed that should have gone.
     #[track_caller]
-    fn unmap_at(&self, pages: Pages, moves: &Moves, migration: &Migration<L>, unmapped: &mut Vec<Folio>) {
+    fn unmap_at(
+        &self,
+        pages: Pages,
+        moves: &Moves,
+        migration: &Migration<L>,
+        what_for: For,
+        unmapped: &mut Vec<Folio>,
+    ) -> bool {
         let clear = self.notifiers.start(event(EventKind::Clear, pages.bytes())).expect("blockable");
-        self.walks.write(Span::new(pages.first, pages.last));
-        let leaves = self.table.borrow().leaves(pages);
+        let span = Span::new(pages.first, pages.last);
+        let reclaim = matches!(what_for, For::Swap | For::Drop);
+        if reclaim && self.options.shares {
+            self.tree_accesses.read(span);
+        }
+        self.walks.write(span);
+        let mlocked = |page: u64| self.vmas.borrow().lookup(page * PAGE_SIZE).is_some_and(|vma| vma.mlocked.get());
+        let mut all = true;
+        let mut leaves = self.table.borrow().leaves(pages);
+        if matches!(what_for, For::Split | For::Swap) && leaves.iter().any(|&(_, count, _)| count > 1) {
+            for (page, ..) in leaves.iter().filter(|&&(_, count, pte)| count > 1 && maps(pte, count, moves)) {
+                self.table.borrow_mut().split_block(*page);
+            }
+            leaves = self.table.borrow().leaves(pages);
+        }
         for (page, count, pte) in leaves {
             let (Pte::Present { pfn, .. } | Pte::Device { pfn, .. }) = pte else { continue };
             let folio = Folio { page, pfn, count };
             // A huge mapping that stands where a single page was is not the folio.
-            let here = pages.covers(&Pages::new(page, page + count - 1)) && moves.covers(pfn, count);
-            if here && self.make_migration_entry(folio, migration.number).is_some() {
+            if !pages.covers(&Pages::new(page, page + count - 1)) || !moves.covers(pfn, count) {
+                continue;
+            }
+            // try_to_unmap_one gives up at the first entry that it may not take.
+            let stays = reclaim && mlocked(page)
+                || what_for == For::Drop && !(pfn..pfn + count).all(|pfn| self.memory.drops(pfn));
+            if stays {
+                all = false;
+                break;
+            }
+            if self.make_migration_entry(folio, migration.number).is_some() {
                 unmapped.push(folio);
             }
         }
         self.notifiers.end(clear);
         note!(L, "unmapped {pages} of mm{}", self.id);
+        all
     }
 
     /// Turns the entry that maps the folio into a migration entry, inside the caller's step; the caller has a reference.
@@ -242,7 +434,10 @@ impl<L: Lab> Inner<L> {
             if let Some((_, to, reach)) = moves.run(pfn)
                 && reach >= count
             {
-                table.set_leaf(page, count, change(self, Folio { page, pfn, count }, to, prot));
+                match change(self, Folio { page, pfn, count }, to, prot) {
+                    Pte::None if count == BLOCK_PAGES => table.clear_block(page),
+                    pte => table.set_leaf(page, count, pte),
+                }
             } else if (pfn..pfn + count).any(|pfn| moves.run(pfn).is_some()) {
                 // The folio was split, this mapping of it was not.
                 table.split_block(page);
@@ -263,6 +458,7 @@ impl<L: Lab> Inner<L> {
             self.memory.set_shared(to, folio.count, true);
         }
         self.memory.get_mapped(to, folio.count);
+        self.memory.take_over(folio.pfn, to, folio.count);
         match is_device_pfn(to) {
             true => Pte::Device { pfn: to, write: prot == Prot::Write },
             false => Pte::Present { pfn: to, prot: limit.map_or(prot, |limit| prot.min(limit)) },
@@ -287,6 +483,11 @@ impl<L: Lab> Inner<L> {
             mm.new_entry(folio, to, prot, flags.map(prot_of))
         });
     }
+}
+
+/// Whether the leaf maps what moves.
+fn maps(pte: Pte, count: u64, moves: &Moves) -> bool {
+    matches!(pte, Pte::Present { pfn, .. } | Pte::Device { pfn, .. } if moves.covers(pfn, count))
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use crate::file::FIRST_FILE;
 use crate::interval::{InvalidateFn, ReturnedFn, Subscriptions, event};
 use crate::memory::Memory;
 use crate::pagetable::{Gather, PageTable, Prot, block_of};
+use crate::plant::Fault;
 use crate::vma::{VMA_LOCK, VmaNode, VmaTree};
 use interleave::lab::{Gate, Hold, Invariant, Lab, Span, Stamp, Violation, Visible};
 use model::Errno;
@@ -60,6 +61,8 @@ pub struct Options {
     /// Also decides whether a cut VMA tells of every 2 MiB where a huge entry could have been, as in the kernel, or only
     /// of those where one is.
     pub merge: bool,
+    /// A fault that is planted in the operations. For who looks whether faults are found.
+    pub fault: Option<Fault>,
 }
 
 /// A process address space. A cheap handle; cloning copies the pointer and takes no reference.
@@ -93,8 +96,6 @@ pub(crate) struct Inner<L: Lab> {
     pub(crate) freed_at: Cell<Option<Stamp>>,
     /// MMF_UNSTABLE: the OOM reaper was here, anonymous memory must not be faulted in any more.
     pub(crate) unstable: Cell<bool>,
-    /// `anon_vma`s that ever were.
-    pub(crate) anon_vmas: Cell<u32>,
     /// Shared with the subscriptions, which see the events.
     pub(crate) costs: Rc<Tally>,
     /// `migrate_to_ram` of the pagemaps, for faults in this address space.
@@ -183,7 +184,6 @@ impl<L: Lab> AddressSpace<L> {
                 counts: Cell::new((1, 1)),
                 freed_at: Cell::new(None),
                 unstable: Cell::new(false),
-                anon_vmas: Cell::new(0),
                 costs,
                 device_fault: RefCell::default(),
                 async_put: RefCell::default(),
@@ -244,6 +244,11 @@ impl<L: Lab> AddressSpace<L> {
 }
 
 impl<L: Lab> Inner<L> {
+    /// Whether the fault is planted.
+    pub(crate) fn has(&self, fault: Fault) -> bool {
+        self.options.fault == Some(fault)
+    }
+
     // ---- the per-VMA lock ------------------------------------------------------------------------------------------
 
     /// `lock_vma_under_rcu`: finds the VMA that contains `addr` and takes its lock for read, without mmap_lock. None
@@ -344,6 +349,7 @@ impl<L: Lab> Inner<L> {
         self.change_entries(pages, |table| table.zap(pages, &mut zapped));
         for &(first, count) in &zapped.runs {
             self.memory.remove_maps(first, count);
+            self.memory.set_dirty_in(self.id, first, count, false);
         }
         gather.runs.append(&mut zapped.runs);
         zapped.slots.drain(..).for_each(|slot| self.memory.put_slot(slot));

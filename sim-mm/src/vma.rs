@@ -35,6 +35,9 @@ pub(crate) struct VmaNode<L: Lab> {
     /// The page address at which page 0 of the object would stand (wrapping): `vm_pgoff`, the other way round. Private
     /// anonymous memory counts from its address at the time of the mmap; a VMA that moves takes its numbers along.
     pub(crate) origin: Cell<u64>,
+    /// When it was put into the interval tree of its `anon_vma` last: rmap walks go by that where VMAs begin at the same
+    /// page.
+    pub(crate) linked: Cell<u64>,
     /// VM_LOCKED.
     pub(crate) mlocked: Cell<bool>,
     /// VM_ACCOUNT: private and was writable when something may have been stored.
@@ -64,6 +67,7 @@ impl<L: Lab> VmaNode<L> {
     pub(crate) fn new(bytes: Bytes, flags: VmaFlags, backing: Option<Backing<L>>) -> Rc<Self> {
         Rc::new(VmaNode {
             anon_vma: Cell::new(None),
+            linked: Cell::new(0),
             accounted: Cell::new(
                 flags.write && !flags.hugetlb && backing.as_ref().is_none_or(|backing| !backing.shared),
             ),
@@ -114,6 +118,7 @@ impl<L: Lab> VmaNode<L> {
         let copy = VmaNode::new(bytes, self.flags(), self.backing.as_ref().map(|backing| backing.moved(moved_by)));
         copy.anon_vma.set(self.anon_vma.get());
         copy.origin.set(self.origin.get().wrapping_add((moved_by as i64 / PAGE_SIZE as i64) as u64));
+        copy.linked.set(self.linked.get());
         copy.mlocked.set(self.mlocked.get());
         copy.accounted.set(self.accounted.get());
         copy

@@ -8,7 +8,7 @@ use model::Errno;
 use model::platform::EventKind::{Clear, ProtectionPage, Unmap};
 use model::platform::VmaFlags;
 use model::units::{Bytes, PAGE_SIZE};
-use sim_mm::{File, Options, Prot, Pte, Remap};
+use sim_mm::{AddressSpace, File, Options, Prot, Pte, Remap, ZERO_PFN};
 
 const PAGE: u64 = PAGE_SIZE;
 const FIRST: u64 = BASE / PAGE_SIZE;
@@ -392,7 +392,11 @@ fn a_page_that_two_processes_have_is_swapped_out_of_both() {
     let grandchild = child.fork(2).unwrap();
     grandchild.store(BASE, 5).unwrap();
     assert_eq!((world.mm.load(BASE), child.load(BASE), grandchild.load(BASE)), (Ok(1), Ok(1), Ok(5)));
-    assert_eq!((world.memory.live_frames(), world.memory.swap_slots()), (3, 0));
+    assert_eq!((world.memory.live_frames(), world.memory.swap_slots()), (2, 0), "who reads finds it in the swap cache");
+    world.events();
+    world.mm.store(BASE, 2).unwrap();
+    assert_eq!((world.events(), child.load(BASE)), (vec![(Clear, pages(0, 1))], Ok(1)));
+    assert_eq!(world.memory.live_frames(), 3);
 }
 
 #[test]
@@ -403,7 +407,7 @@ fn reclaim_takes_a_huge_page_apart_and_leaves_mlocked_and_zero_pages() {
     world.mm.store(BASE + 3 * PAGE, 1).unwrap();
     world.events();
     assert_eq!(world.mm.reclaim(pages(0, 1)), Ok(512));
-    assert_eq!(world.events(), [(Clear, block), (Clear, block)]);
+    assert_eq!(world.events(), [(Clear, block)], "its entry is split inside");
     assert_eq!(world.mm.load(BASE + 3 * PAGE), Ok(1));
     world.mm.mlock(pages(3, 4), true).unwrap();
     assert_eq!(world.mm.reclaim(pages(3, 4)), Ok(0));
@@ -426,12 +430,98 @@ fn after_madv_free_reclaim_drops_what_no_cpu_wrote_since() {
     world.mm.store(BASE + PAGE, 8).unwrap();
     // A device writes through its own mapping: the CPU's entry stays clean and the data is lost.
     world.memory.store(world.pfn(pages(2, 3)), 0, 9);
-    assert_eq!(world.mm.reclaim(pages(0, 3)), Ok(3));
+    world.events();
+    assert_eq!(world.mm.reclaim(pages(0, 3)), Ok(2));
+    let all = [pages(0, 1), pages(1, 2), pages(2, 3)];
+    assert_eq!(world.events(), all.map(|page| (Clear, page)), "what is dirty is found out when it is unmapped");
+    assert_eq!(world.mm.reclaim(pages(0, 3)), Ok(1), "an ordinary page again");
     let words: Vec<_> = (0..3).map(|page| world.mm.load(BASE + page * PAGE).unwrap()).collect();
     assert_eq!(words, [0, 8, 0]);
     assert_eq!(world.mm.madvise_cold(pages(0, 3)), Ok(()));
     assert_eq!(world.mm.madvise_cold(pages(0, 9)), Err(Errno::ENOMEM));
     assert_eq!(world.memory.swap_slots(), 0);
+}
+
+// ---- folios -----------------------------------------------------------------------------------------------------------
+
+/// A huge page, its entry split.
+fn small_entries() -> World {
+    let world = thp();
+    let block = Bytes::new(BASE, BASE + MIB2);
+    world.mm.mmap(block, RW).unwrap();
+    world.mm.store(BASE + 3 * PAGE, 1).unwrap();
+    world.mm.store(BASE + 5 * PAGE, 2).unwrap();
+    world.mm.mprotect(pages(8, 9), true, false).unwrap();
+    assert_eq!(world.mm.peek_pte(FIRST).order, 0);
+    world.events();
+    world
+}
+
+#[test]
+fn a_folio_in_small_entries_moves_and_is_swapped_out_as_one() {
+    let world = small_entries();
+    let parts = [pages(0, 8), pages(8, 9), pages(9, 512)].map(|part| (Clear, part));
+    assert_eq!(world.mm.migrate_pages(pages(3, 4)), Ok(512));
+    assert_eq!(world.events(), parts, "one event a VMA");
+    assert_eq!(world.mm.load(BASE + 3 * PAGE), Ok(1));
+    assert_eq!(world.mm.reclaim(pages(3, 4)), Ok(512));
+    assert_eq!(world.events(), parts);
+}
+
+#[test]
+fn advice_about_a_part_of_a_folio_splits_it() {
+    for advice in [AddressSpace::madvise_cold, AddressSpace::madvise_free, AddressSpace::madvise_pageout] {
+        let world = small_entries();
+        advice(&world.mm, pages(3, 4)).unwrap();
+        let parts = [pages(0, 8), pages(8, 9), pages(9, 512)].map(|part| (Clear, part));
+        let events: Vec<_> = world.events().into_iter().filter(|event| event.1 != pages(3, 4)).collect();
+        assert_eq!(events, parts);
+        assert_eq!(world.mm.migrate_pages(pages(5, 6)), Ok(1), "a folio of its own now");
+        assert_eq!(world.mm.peek_mapped(FIRST + 9), Some((ZERO_PFN, false)), "what has only zeroes is not kept");
+        assert_eq!(world.memory.live_frames(), 2 - u64::from(world.mm.peek_mapped(FIRST + 3).is_none()));
+    }
+}
+
+#[test]
+fn a_folio_of_which_a_part_is_gone_comes_apart_before_it_moves() {
+    let world = small_entries();
+    world.mm.munmap(pages(4, 5)).unwrap();
+    world.events();
+    assert_eq!(world.mm.migrate_pages(pages(3, 4)), Ok(2), "all of what was one folio, but for zeroes");
+    let events = world.events();
+    let parts = [pages(0, 4), pages(5, 8), pages(8, 9), pages(9, 512)].map(|part| (Clear, part));
+    assert_eq!((&events[..4], &events[4..]), (&parts[..], &[pages(3, 4), pages(5, 6)].map(|page| (Clear, page))[..]));
+    assert_eq!(world.mm.migrate_pages(pages(5, 6)), Ok(1));
+}
+
+#[test]
+fn who_looks_for_a_page_asks_every_vma_that_could_map_it() {
+    let world = sharing();
+    world.region(pages(0, 1));
+    world.mm.store(BASE, 1).unwrap();
+    let child = world.mm.fork(1).unwrap();
+    world.mm.store(BASE, 2).unwrap();
+    world.events();
+    assert_eq!(child.migrate_pages(pages(0, 1)), Ok(1));
+    assert_eq!(world.events(), [(Clear, pages(0, 1))], "of the parent's copy nothing happened");
+    assert_eq!((world.mm.load(BASE), child.load(BASE)), (Ok(2), Ok(1)));
+}
+
+#[test]
+fn a_folio_moves_that_one_has_in_a_huge_entry_and_the_other_in_small_ones() {
+    let world = thp();
+    let block = Bytes::new(BASE, BASE + MIB2);
+    world.mm.mmap(block, RW).unwrap();
+    world.mm.store(BASE + 3 * PAGE, 1).unwrap();
+    let child = world.mm.fork(1).unwrap();
+    child.store(BASE + 4 * PAGE, 2).unwrap();
+    assert_eq!((world.mm.peek_pte(FIRST).order, child.peek_pte(FIRST).order), (9, 0));
+    assert_eq!(world.mm.migrate_pages(pages(3, 4)), Ok(512 + 511));
+    assert_eq!(world.memory.map_count(world.mm.peek_mapped(FIRST + 3).unwrap().0), 2);
+    assert_eq!((child.load(BASE + 3 * PAGE), child.load(BASE + 4 * PAGE)), (Ok(1), Ok(2)));
+    child.exit();
+    world.mm.exit();
+    assert_eq!(world.memory.live_frames(), 0);
 }
 
 // ---- collapse -------------------------------------------------------------------------------------------------------

@@ -70,8 +70,7 @@ impl<L: Lab> World<L> {
     }
 
     /// The same, and what operations come to is kept ([`World::record`]), whatever the scenario expects. Invariants that
-    /// need to see the whole world are not looked at. Neighbouring VMAs become one where the kernel makes them one: this
-    /// is to be compared with a kernel.
+    /// need to see the whole world are not looked at.
     pub fn build_to_record(scenario: Rc<Scenario>, design: Design) -> Rc<Self> {
         Self::build_with(scenario, design, Some(Rc::default()))
     }
@@ -86,7 +85,9 @@ impl<L: Lab> World<L> {
             thp: scenario.regions.iter().any(|r| r.thp),
             immortal: !exits(&scenario),
             shares: shares(&scenario),
+            // What is recorded is held against a kernel, which merges.
             merge: record.is_some(),
+            ..sim_mm::Options::default()
         };
         let mm = AddressSpace::new(&memory, 0, options).expect("nothing fails before the race");
         let kfd = Kfd::new(|mm: &AddressSpace<L>| mm.id() == 0);
