@@ -54,9 +54,11 @@ module_bytes() {
 
 # module_needs FILE: the names of the modules that it needs
 module_needs() {
-	local plain=$OUT/depends.ko
+	local plain=$OUT/depends.ko info=$OUT/depends.modinfo
 	module_bytes "$1" >"$plain"
-	objcopy -O binary -j .modinfo "$plain" /dev/stdout 2>/dev/null | tr '\0' '\n' | sed -n 's/^depends=//p' | tr ',' '\n'
+	# To a file: an objcopy that fails removes what it was to write, and root's may remove /dev/stdout.
+	objcopy -O binary -j .modinfo "$plain" "$info" 2>/dev/null || die "$1 is no kernel module"
+	tr '\0' '\n' <"$info" | sed -n 's/^depends=//p' | tr ',' '\n'
 }
 
 # load_order NAME...: prints the files of these modules and of all that they need, each after what it needs
