@@ -3,9 +3,17 @@
 use crate::suite::Suite;
 use crate::{churn, driver, fuzz, gpu, hmm, mm, platform, races, wild};
 
-pub(crate) const ALL: &[Suite] =
-    &[platform::SUITE, gpu::SUITE, gpu::DRM_SUITE, driver::SUITE, fuzz::SUITE, churn::SUITE, races::SUITE, wild::SUITE];
+pub(crate) const ALL: &[Suite] = &[
+    platform::SUITE,
+    gpu::SUITE,
+    gpu::DRM_SUITE,
+    driver::SUITE,
+    fuzz::SUITE,
+    churn::SUITE,
+    races::SUITE,
+    wild::SUITE,
+    mm::SUITE,
+];
 
-/// Those that run only when they are asked for: what they need is not in every machine, or they say something about the
-/// simulated mm, not about the driver.
-pub(crate) const ON_DEMAND: &[Suite] = &[hmm::SUITE, mm::SUITE];
+/// Those that run only when they are asked for: what they need is not in every machine.
+pub(crate) const ON_DEMAND: &[Suite] = &[hmm::SUITE];

@@ -4,12 +4,13 @@ use super::kernel::Kernel;
 use super::op::Program;
 use super::rows::Row;
 use super::seen;
-use super::sim::{self, Plant};
+use super::sim;
+use sim_mm::Fault;
 
 /// The kernel, and a simulator that may have a fault planted in it.
 pub(crate) struct Referee<'a> {
     pub(crate) kernel: &'a Kernel,
-    pub(crate) plant: Option<Plant>,
+    pub(crate) plant: Option<Fault>,
 }
 
 /// What came of a row.

@@ -65,6 +65,12 @@ pub(crate) const ROWS: &[Row] = &[
         "UNMAP 512..1536 W; UNMAP 520..1536 W gone",
     ),
     row("mremap DONTUNMAP", SMALL, "mremap 0+8 8 to 100 dontunmap", "UNMAP 0..8 W"),
+    row(
+        "mremap DONTUNMAP of a part of locked memory",
+        "mmap 0+8 rw anon; store 1 5; mlock 0+8",
+        "mremap 2+4 4 to 100 dontunmap",
+        "UNMAP 2..6 W",
+    ),
     row("mremap that grows in place", SMALL, "mremap 0+8 16", ""),
     row(
         "mremap that moves a huge page",
@@ -122,7 +128,17 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     row("MADV_DONTNEED inside a huge page", HUGE, "madvise 600+1 dontneed", "CLEAR 600..601 -; +CLEAR 512..1024 -"),
     row("MADV_FREE", SMALL, "madvise 0+8 free", "CLEAR 0..8 -"),
+    row("MADV_FREE of a part of a huge page", HUGE, "madvise 600+1 free", "CLEAR 600..601 -; +CLEAR 512..1024 -"),
     row("MADV_COLD", SMALL, "madvise 0+8 cold", ""),
+    row("MADV_COLD of a part of a huge page", HUGE, "madvise 600+1 cold", "CLEAR 512..1024 R"),
+    row("MADV_PAGEOUT of a huge page", HUGE, "madvise 512+512 pageout", "CLEAR 512..1024 R"),
+    row("MADV_PAGEOUT of a page that a child has, too", "mmap 0+8 rw anon; store 1 5; fork", "madvise 0+8 pageout", ""),
+    row(
+        "MADV_PAGEOUT after MADV_FREE and a store",
+        "mmap 0+8 rw anon; store 1 5; madvise 0+8 free; store 1 6",
+        "madvise 0+8 pageout",
+        "CLEAR 1..2 R",
+    ),
     row("MADV_PAGEOUT", SMALL, "madvise 0+8 pageout", "CLEAR 1..2 R; CLEAR 2..3 R"),
     row(
         "MADV_COLLAPSE",
@@ -160,6 +176,25 @@ pub(crate) const ROWS: &[Row] = &[
     row("first store to a private file mapping", "mmap 0+8 rw private:0:0", "store 1 6", ""),
     // ---- pages move
     row("page migration", SMALL, "migrate 0+8", "CLEAR 1..2 -; CLEAR 2..3 -"),
+    row("page migration of a huge page", HUGE, "migrate 600+1", "CLEAR 512..1024 -"),
+    row(
+        "page migration of a huge page in small entries",
+        "mmap 512+512 rw anon; store 600 3; mprotect 520+1 r",
+        "migrate 600+1",
+        "CLEAR 512..520 -; CLEAR 520..521 -; CLEAR 521..1024 -",
+    ),
+    row(
+        "page migration of a huge page of which a part is gone",
+        "mmap 512+512 rw anon; store 600 3; munmap 700+1",
+        "migrate 600+1",
+        "CLEAR 512..700 -; CLEAR 701..1024 -; CLEAR 600..601 -",
+    ),
+    row(
+        "page migration, where another VMA could map the page",
+        "mmap 0+8 rw anon; store 1 5; fork; store 1 6",
+        "child: migrate 1+1",
+        "CLEAR 1..2 -; child: CLEAR 1..2 -",
+    ),
     // ---- the end
     row(
         "exit",
@@ -228,7 +263,7 @@ pub(crate) const ROWS: &[Row] = &[
         "madvise 512+512 collapse",
         "CLEAR 512..1024 W",
     ),
-    row("split of a folio", HUGE, "split 512+512", "CLEAR 512..1024 R").apart("folios are split with their mapping"),
+    row("split of a folio", HUGE, "split 512+512", "CLEAR 512..1024 R"),
     row(
         "same-page merging",
         "mmap 0+8 rw anon; store 1 5; store 3 5; madvise 0+8 mergeable",

@@ -380,14 +380,20 @@ fn page(at: u64, page: Option<&Page>) -> String {
     )
 }
 
+/// Lines of one side that are shown.
+const MOST: usize = 16;
+
 fn beside(kernel: &[String], sim: &[String]) -> String {
     let mut text = String::new();
     for (side, lines) in [("kernel   ", kernel), ("simulator", sim)] {
         if lines.is_empty() {
             let _ = writeln!(text, "      {side} (nothing)");
         }
-        for line in lines {
+        for line in lines.iter().take(MOST) {
             let _ = writeln!(text, "      {side} {line}");
+        }
+        if lines.len() > MOST {
+            let _ = writeln!(text, "      {side} and {} more", lines.len() - MOST);
         }
     }
     text.trim_end().to_string()

@@ -6,7 +6,7 @@ use interleave::Sim;
 use model::Errno;
 use model::platform::{ClientId, HmmPfn, HmmRange, HmmRequest, Mm, MmuEvent, NotifierEntry, Owner, VmaFlags};
 use model::units::Bytes;
-use sim_mm::{AddressSpace, File, Memory, Options, Prot, Pte, Remap, Sigsegv, SubId, is_zero_pfn};
+use sim_mm::{AddressSpace, Fault, File, Memory, Options, Prot, Pte, Remap, Sigsegv, SubId, is_zero_pfn};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -21,27 +21,11 @@ const ALL_FILES: u32 = 8;
 /// Shared anonymous mappings that a program may make.
 pub(crate) const SHARED: u32 = ALL_FILES - FILES as u32;
 
-/// A named fault in the simulator's half, so that the comparison is known to see.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Plant {
-    /// Calls for write faults on shared pages are not there.
-    LostCopy,
-    /// An mprotect's event ends a page early.
-    ShortProtect,
-    /// What a fork shares stays writable.
-    WritableFork,
-}
-
-/// The faults that can be planted, by name.
-pub(crate) const PLANTS: [(&str, Plant); 3] =
-    [("lost-copy", Plant::LostCopy), ("short-protect", Plant::ShortProtect), ("writable-fork", Plant::WritableFork)];
-
 /// A process: its address space, and what its notifiers were told since the last step.
 struct Process {
     mm: AddressSpace<Sim>,
     sub: SubId,
     told: Rc<RefCell<Vec<Event>>>,
-    plant: Option<Plant>,
 }
 
 struct Machine {
@@ -67,7 +51,7 @@ fn rights(rights: Rights) -> (bool, bool) {
 }
 
 impl Process {
-    fn new(mm: AddressSpace<Sim>, plant: Option<Plant>) -> Result<Self, Errno> {
+    fn new(mm: AddressSpace<Sim>) -> Result<Self, Errno> {
         let told: Rc<RefCell<Vec<Event>>> = Rc::default();
         let depth = Rc::new(Cell::new(0));
         // The hooks own the address space, which owns them; clear_hooks at the end of the run unties that.
@@ -79,7 +63,7 @@ impl Process {
                 }
                 if event.bytes.overlaps(&WINDOW) {
                     let seen = see_event(&mm, event, end_of, depth.get());
-                    told.borrow_mut().extend(planted(plant, seen));
+                    told.borrow_mut().push(seen);
                 }
                 if !end_of && event.kind != model::platform::EventKind::Release {
                     depth.set(depth.get() + 1);
@@ -98,11 +82,11 @@ impl Process {
         }));
         mm.on_invalidation_end(Rc::new(hear(true)));
         let sub = mm.interval_insert(NotifierEntry { client: ClientId(0), cookie: 0 }, WINDOW, |_| ())?;
-        Ok(Process { mm, sub, told, plant })
+        Ok(Process { mm, sub, told })
     }
 
     fn see(&self) -> Space {
-        Space { events: self.told.take(), vmas: see_vmas(&self.mm, DUMPED), pages: see_pages(&self.mm, self.plant) }
+        Space { events: self.told.take(), vmas: see_vmas(&self.mm, DUMPED), pages: see_pages(&self.mm) }
     }
 
     /// The end of the process; what its notifiers were told of it.
@@ -113,16 +97,6 @@ impl Process {
         events.retain(|event| !event.end_of);
         self.mm.interval_remove(self.sub);
         Space { events, ..Space::default() }
-    }
-}
-
-fn planted(plant: Option<Plant>, event: Event) -> Option<Event> {
-    match plant {
-        Some(Plant::LostCopy) if KINDS[event.kind] == "CLEAR" && event.end - event.start == PAGE => None,
-        Some(Plant::ShortProtect) if KINDS[event.kind] == "PROTECTION_VMA" => {
-            Some(Event { end: event.end - PAGE, ..event })
-        }
-        _ => Some(event),
     }
 }
 
@@ -163,7 +137,7 @@ fn see_vmas(mm: &AddressSpace<Sim>, part: Bytes) -> Vec<Vma> {
         .collect()
 }
 
-fn see_pages(mm: &AddressSpace<Sim>, plant: Option<Plant>) -> Vec<(u64, Page)> {
+fn see_pages(mm: &AddressSpace<Sim>) -> Vec<(u64, Page)> {
     let see = |(page, entry): (u64, sim_mm::Entry)| {
         let (kind, write, frame, mapped) = match entry.pte {
             Pte::None => return None,
@@ -175,27 +149,27 @@ fn see_pages(mm: &AddressSpace<Sim>, plant: Option<Plant>) -> Vec<(u64, Page)> {
         };
         let zero = mapped && is_zero_pfn(frame);
         let word = if mapped { mm.peek_word(page * PAGE).unwrap_or(0) } else { 0 };
-        let write = write || (plant == Some(Plant::WritableFork) && mapped && mm.memory().map_count(frame) > 1);
         let mapcount = (mapped && !zero && entry.order == 0).then(|| mm.memory().map_count(frame));
         Some((page - BASE / PAGE, Page { kind, write, huge: entry.order > 0, zero, frame, word, mapcount }))
     };
     mm.peek_ptes().into_iter().filter(|(page, _)| DUMPED.contains(page * PAGE)).filter_map(see).collect()
 }
 
-/// Runs `program`; the same form as [`Kernel::run`](super::kernel::Kernel::run).
+/// Runs `program`, maybe with a fault planted in the simulated mm; the same form as [`Kernel::run`](super::kernel::Kernel::run).
 ///
 /// # Errors
 /// What the simulator does not have, by name.
-pub(crate) fn run(program: &Program, plant: Option<Plant>) -> Result<Vec<Seen>, String> {
+pub(crate) fn run(program: &Program, fault: Option<Fault>) -> Result<Vec<Seen>, String> {
     let memory = Memory::new();
-    let mm = AddressSpace::new(&memory, 0, Options { thp: true, shares: true, merge: true, ..Options::default() });
+    let options = Options { thp: true, shares: true, merge: true, fault, ..Options::default() };
+    let mm = AddressSpace::new(&memory, 0, options);
     let mm = mm.map_err(|error| error.to_string())?;
     let anon = flags(Rights::Both, true);
     mm.mmap(ELSEWHERE, anon).map_err(|error| error.to_string())?;
-    let parent = Process::new(mm, plant).map_err(|error| error.to_string())?;
+    let parent = Process::new(mm).map_err(|error| error.to_string())?;
     let mut machine = Machine { memory, files: Vec::new(), next_file: FILES.into(), next_id: 1, parent, child: None };
     let hooks = machine.parent.mm.clone();
-    let result = machine.all(program, plant);
+    let result = machine.all(program);
     hooks.clear_hooks();
     if let Some(child) = &machine.child {
         child.mm.clear_hooks();
@@ -222,11 +196,11 @@ fn accessed(result: Result<Option<u64>, Sigsegv>) -> Outcome {
 }
 
 impl Machine {
-    fn all(&mut self, program: &Program, plant: Option<Plant>) -> Result<Vec<Seen>, String> {
+    fn all(&mut self, program: &Program) -> Result<Vec<Seen>, String> {
         let mut seen = Vec::new();
         for step in &program.0 {
             let outcome = match (step.who, step.op) {
-                (Who::Parent, Op::Fork) => self.fork(plant)?,
+                (Who::Parent, Op::Fork) => self.fork()?,
                 (_, Op::Exit) => {
                     seen.push(self.end_child()?);
                     continue;
@@ -243,10 +217,10 @@ impl Machine {
         Ok(seen)
     }
 
-    fn fork(&mut self, plant: Option<Plant>) -> Result<Outcome, String> {
+    fn fork(&mut self) -> Result<Outcome, String> {
         let mm = self.parent.mm.fork(self.next_id).map_err(|error| error.to_string())?;
         self.next_id += 1;
-        self.child = Some(Process::new(mm, plant).map_err(|error| error.to_string())?);
+        self.child = Some(Process::new(mm).map_err(|error| error.to_string())?);
         Ok(Outcome::Done)
     }
 
@@ -316,6 +290,7 @@ impl Machine {
             Op::Load(page) => accessed(mm.load(BASE + page * PAGE).map(Some)),
             Op::Store(page, value) => accessed(mm.store(BASE + page * PAGE, value).map(|()| None)),
             Op::Hmm(span, ask) => hmm(process, span, ask),
+            Op::Split(span) => done(mm.split_folios(bytes(span))),
             Op::Migrate(span) => done(mm.migrate_pages(bytes(span)).map(|_| ())),
             _ => return beyond(),
         })

@@ -1,6 +1,5 @@
 //! Calls into the kernel: /dev/svmlab_mm, and what std does not have.
 
-use std::ffi::CStr;
 use std::io;
 
 /// `struct svmlab_mm_event`.
@@ -103,18 +102,12 @@ pub(crate) fn check(result: i64) -> io::Result<i64> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// Pages may go to this device from now on.
-pub(crate) fn swap_on(device: &CStr) -> io::Result<()> {
-    // SAFETY: the path is a C string.
-    check(unsafe { libc::swapon(device.as_ptr(), 0) }.into()).map(|_| ())
-}
-
 /// `/dev/svmlab_mm`, opened.
 pub(crate) struct Watcher(i32);
 
 impl Watcher {
     pub(crate) fn open() -> io::Result<Self> {
-        let path: &CStr = c"/dev/svmlab_mm";
+        let path = c"/dev/svmlab_mm";
         // SAFETY: the path is a C string.
         let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
         check(fd.into()).map(|fd| Watcher(fd as i32))
