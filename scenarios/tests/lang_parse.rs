@@ -53,7 +53,7 @@ const WHOLE_LANGUAGE: &str = r#"
 scenario "whole-language" {
     about "Is everything that can be said understood?"
     gpu "a" xnack=#false
-    gpu "b" xnack=#true gc="9.4.2" apu=#true chunk-sizes="64K 4K" notifier-size="2M" granularity=4 vram="16M" hive="h" retry-cam=#true
+    gpu "b" xnack=#true gc="9.4.2" apu=#true chunk-sizes="64K 4K" notifier-size="2M" granularity=4 vram="16M" hive="h" retry-cam=#true sdma-updates=#true
     region "buf" at=0x200000 size="2M" populate=#true thp=#true
     region "ro" at="0x400000" size=8192 prot="r"
     region "dev" at="8M" size="4K" prot="rw" kind="pfnmap"
@@ -109,7 +109,8 @@ fn every_word_of_the_language_means_what_it_says() {
     assert!(b.xnack && b.apu && b.gc == GcVersion(9, 4, 2));
     assert_eq!(b.chunk_sizes.as_deref(), Some(&[65536, 4096][..]));
     assert_eq!((b.notifier_size, b.granularity), (Some(2 << 20), Some(4)));
-    assert_eq!((b.vram, b.hive.as_deref(), b.retry_cam), (16 << 20, Some("h"), true));
+    assert_eq!((b.vram, b.hive.as_deref()), (16 << 20, Some("h")));
+    assert!(b.retry_cam && b.sdma_updates);
     assert_eq!(s.region("buf").expect("declared").bytes, Bytes::new(0x20_0000, 0x40_0000));
     assert_eq!(s.region("dev").expect("declared").kind, RegionKind::PfnMap);
     assert_eq!(s.plants, [Plant::SkipTlbFlush, Plant::SkipReadRetry]);

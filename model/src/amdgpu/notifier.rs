@@ -4,13 +4,16 @@ use super::range::SvmRange;
 use super::{Design, Svm};
 use crate::framework::{NotifierHandle, NotifierWrite};
 use crate::gpusvm::Ported;
-use crate::platform::{MmuEvent, Platform};
+use crate::platform::{Atomic, Kernel, MmuEvent, Plant, Platform};
 
 impl<P: Ported> Svm<P> {
     /// An interval notifier of this instance was hit: `cookie` is what it was registered with, `seq` the sequence of
     /// the invalidation. Called in whatever context changes the mm, with whatever that holds; takes NL for write.
     /// False: the event must not block and the callback would have.
     pub fn mmu_invalidate(&self, cookie: u64, event: &MmuEvent, seq: u64) -> bool {
+        if !event.blockable && P::Kernel::planted(Plant::HmmNonblockUnwind) {
+            self.poc.evicted_ranges.inc_return();
+        }
         self.gpusvm.notifier_invalidate(cookie, event, seq, |nl, notifier| self.invalidate(nl, notifier, event))
     }
 }

@@ -46,8 +46,12 @@ impl<P: Ported, R: 'static> GpuSvm<P, R> {
         if !self.mm.mmget_not_zero() {
             return Err(Errno::EFAULT);
         }
+        let hint = P::Kernel::planted(Plant::HmmDeadFlagHint);
+        if hint {
+            self.mm.mmput();
+        }
         let result = self.find_or_insert_alive(locked, &Request { fault, window, ctx }, data);
-        if result.is_ok() || !P::Kernel::planted(Plant::NouveauBindMmLeak) {
+        if !hint && (result.is_ok() || !P::Kernel::planted(Plant::NouveauBindMmLeak)) {
             self.mm.mmput();
         }
         if let Err(error) = result {
@@ -110,6 +114,9 @@ impl<P: Ported, R: 'static> GpuSvm<P, R> {
         let nl = self.notifier_lock();
         self.notifier(notifier).ranges.insert(&self.ranges, range);
         drop(nl);
+        if P::Kernel::planted(Plant::Mlx5LiveBeforeInit) {
+            self.range(range).base().count_from_one();
+        }
         if new {
             self.link_notifier(locked, notifier);
         }

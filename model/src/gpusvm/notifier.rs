@@ -161,7 +161,7 @@ impl<P: Ported, R: 'static> GpuSvm<P, R> {
         seq: u64,
         f: impl FnOnce(&NotifierWrite<'_, P>, NotifierHandle<P, R>),
     ) -> bool {
-        if !event.blockable {
+        if !event.blockable && !P::Kernel::planted(Plant::BlockingInNonblock) {
             if P::Kernel::planted(Plant::OdpNonblockMissedUnlock) {
                 core::mem::forget(self.notifier_lock_in_callback());
             }

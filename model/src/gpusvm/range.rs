@@ -42,6 +42,11 @@ impl<P: Ported, R: 'static> RangeBase<P, R> {
         }
     }
 
+    /// The tree's reference only.
+    pub(super) fn count_from_one(&self) {
+        self.refcount.store(1);
+    }
+
     /// The notifier it was created in. The handle dangles once the range has been removed.
     pub fn notifier(&self) -> NotifierHandle<P, R> {
         self.notifier

@@ -149,7 +149,9 @@ impl<P: Platform> Svms<P> {
         // 4.
         self.faulting_task.write_once(P::Kernel::current_task());
         let collected = self.get_pages(mmap, sub, piece, read_only, call.owner);
-        self.faulting_task.write_once(0);
+        if !P::Kernel::planted(Plant::UvmIgnoreOwnInvalidations) {
+            self.faulting_task.write_once(0);
+        }
         let (pfns, seq) = collected.map_err(|error| if error == Errno::EBUSY { Errno::EAGAIN } else { error })?;
         // 5. The bounds may be others by now, and the arrays as well.
         let first = piece.start >> PAGE_SHIFT;

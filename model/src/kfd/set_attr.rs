@@ -42,6 +42,9 @@ impl<P: Platform> Svms<P> {
         for old in change.remove.iter(cache) {
             self.leave_tree(old);
         }
+        if P::Kernel::planted(Plant::UvmNotifierResizeGap) {
+            change.remove.iter(cache).for_each(|old| self.remove_notifier(old));
+        }
         while let Some(new) = change.insert.pop_front(cache) {
             self.add_to_svms(&svms, new);
             self.add_notifier_locked(&mmap, new);

@@ -86,8 +86,14 @@ impl<P: Platform> Svms<P> {
                 flags: PteFlags::NONE,
                 addr: None,
             })?;
+            if P::Kernel::planted(Plant::MigrateLazyBatchOrder) {
+                gpu.flush_tlb();
+            }
             if let Some(fence) = fence {
                 gpu.wait_fence(fence);
+            }
+            if P::Kernel::planted(Plant::MigrateLazyBatchOrder) {
+                continue;
             }
             if !P::Kernel::planted(Plant::SkipTlbFlush) && !P::Kernel::planted(Plant::FlushBeforeClear) {
                 gpu.flush_tlb();

@@ -104,6 +104,9 @@ impl<P: Platform> Pagemap<P> {
         let (src, dst) = buffers.both();
         // 11
         if result.is_err() {
+            if P::Kernel::planted(Plant::PpcUvmemFreeUnset) {
+                dst.iter().filter(|page| page.valid).for_each(|page| mm.set_zone_device_data(page.pfn, 0));
+            }
             put_destinations::<P>(mm, dst);
         }
         // 12: also on the way back, where no destination means that nothing moves.

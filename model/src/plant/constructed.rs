@@ -44,11 +44,13 @@ super::mutants! { 0:
     /// The mark of a queued range is cleared when it is done, not when it is taken off.
     RequeueLost("m-requeue-lost") in "hardened":
         LostWork, falls 6 7, by "RST, NOTIF", 2 threads, 1 preemptions;
-    /// A queue's reference is taken when the range can be seen on it.
-    PutBeforeGet("m-put-before-get") in "poc-v1 poc-v8":
-        UseAfterFree, falls 4 5, by "NOTIF, GC", 2 threads, 1 preemptions;
+    /// A fault's reference to the instance is taken when the lock of the table where it was found has been left. (A queue's
+    /// reference to a range can be late without harm: who queues holds the notifier lock for write, and no worker gets to
+    /// its put without it.)
+    PutBeforeGet("m-put-before-get") in "poc-v1 poc-v8 hardened":
+        UseAfterFree, falls 4 5, by "GPUF, TEARDOWN", 2 threads, 1 preemptions;
     /// A range that was unmapped is collected and mapped again.
-    UnmappedFlagUnchecked("m-unmapped-flag-unchecked") in "hardened":
+    UnmappedFlagUnchecked("m-unmapped-flag-unchecked") in "poc-v1 poc-v8":
         Order, falls 1 2 9, by "CPU-A, GPUF", 2 threads, 1 preemptions;
     /// Close waits for the workers, and says that there is no new work after that.
     CloseCancelOrder("m-close-cancel-order") in "hardened":
@@ -59,4 +61,7 @@ super::mutants! { 0:
     /// An attribute set in the middle of an interval loses what is behind it.
     AttrSplitLosesTail("m-attr-split-loses-tail") in "poc-v1 poc-v8 hardened":
         Bound, falls 7 9 11, by "IOCTL", 1 threads, 0 preemptions;
+    /// The callback takes the notifier lock though the event must not block.
+    BlockingInNonblock("m-blocking-in-nonblock") in "poc-v1 poc-v8 hardened":
+        SelfDeadlock, falls 8, by "OOM reaper", 1 threads, 0 preemptions;
 }

@@ -19,4 +19,7 @@ super::mutants! { 3:
     /// Pages are mapped before the sequence is compared.
     XeHmmTouchPagesUnlocked("xe-hmm-touch-pages-unlocked") in "poc-v1 poc-v8 hardened":
         Order, falls 3 4, by "GPUF or IOCTL, CPU-A", 2 threads, 1 preemptions;
+    /// An eviction that gets no memory for its array keeps its user of the mm.
+    GpusvmEvictMmLeak("gpusvm-evict-mm-leak") in "poc-v8":
+        ReferenceLeak, falls 12, by "GPUF or IOCTL, without memory", 1 threads, 0 preemptions;
 }

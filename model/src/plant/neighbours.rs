@@ -22,4 +22,22 @@ super::mutants! { 5:
     /// Who refuses a non-blockable event keeps the lock.
     OdpNonblockMissedUnlock("odp-nonblock-missed-unlock") in "poc-v1 poc-v8 hardened":
         ErrorPath, falls 8, by "OOM reaper", 1 threads, 0 preemptions;
+    /// The references of a range are counted from one again when callbacks can see it already.
+    Mlx5LiveBeforeInit("mlx5-live-before-init") in "poc-v1 hardened":
+        Order, falls 4 5, by "IOCTL, NOTIF", 2 threads, 1 preemptions;
+    /// Close looks whether work is pending, and then says that there is to be none.
+    Mlx5CheckBeforeGrace("mlx5-check-before-grace") in "hardened":
+        Order, falls 4 12, by "TEARDOWN, NOTIF", 2 threads, 1 preemptions;
+    /// Close waits for what is on the workqueue, not for what a timer will put there.
+    Mlx5FlushMissesDeferred("mlx5-flush-misses-deferred") in "hardened":
+        LostWork, falls 4 12, by "TEARDOWN, NOTIF", 2 threads, 0 preemptions;
+    /// Events of whoever collected pages once are taken for its own from then on.
+    UvmIgnoreOwnInvalidations("uvm-ignore-own-invalidations") in "kfd":
+        Stale, falls 1 6 10, by "IOCTL or GPUF, then CPUF", 1 threads, 0 preemptions;
+    /// The old notifiers go before the new ones have come.
+    UvmNotifierResizeGap("uvm-notifier-resize-gap") in "kfd":
+        Stale, falls 1 2 3, by "IOCTL, KSWAPD", 2 threads, 1 preemptions;
+    /// A fault that is served when the file is closed counts as an error of the program.
+    UvmStaleCancelAtExit("uvm-stale-cancel-at-exit") in "hardened":
+        Order, falls 11, by "TEARDOWN, GPUF", 2 threads, 1 preemptions;
 }

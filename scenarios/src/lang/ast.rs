@@ -155,6 +155,8 @@ pub struct GpuDecl {
     pub hive: Option<String>,
     /// Whether retry faults go through a retry CAM, which keeps duplicates away in hardware.
     pub retry_cam: bool,
+    /// Whether its page tables are written by the copy engine, some time after the driver asked for it.
+    pub sdma_updates: bool,
     /// Where it is declared.
     pub at: Place,
 }
@@ -178,6 +180,7 @@ impl GpuDecl {
             vram: 0,
             hive: None,
             retry_cam: false,
+            sdma_updates: false,
             at: Place::default(),
         }
     }

@@ -238,7 +238,18 @@ fn once(what: &mut Option<Place>, r: &Reader<'_>) {
 
 /// Keys of a GPU on a wave mean that somebody took the wave for the declaration.
 fn wave_is_not_a_gpu(r: &mut Reader<'_>, sink: &Sink) {
-    for key in ["xnack", "gc", "apu", "chunk-sizes", "notifier-size", "granularity", "vram", "hive", "retry-cam"] {
+    for key in [
+        "xnack",
+        "gc",
+        "apu",
+        "chunk-sizes",
+        "notifier-size",
+        "granularity",
+        "vram",
+        "hive",
+        "retry-cam",
+        "sdma-updates",
+    ] {
         if let Some(entry) = r.prop(key) {
             sink.push(
                 Problem::new(format!("`{key}` is of the GPU, not of a wave"), place(entry.span()), "not here").help(
@@ -302,6 +313,7 @@ fn gpu(mut r: Reader<'_>, sink: &Sink) -> Result<GpuDecl, String> {
     }
     gpu.hive = r.string_prop("hive").map(|(name, _)| name.to_owned());
     gpu.retry_cam = r.bool_prop("retry-cam", false);
+    gpu.sdma_updates = r.bool_prop("sdma-updates", false);
     let name = gpu.name.clone();
     r.finish_without_block();
     if sink.count() == before { Ok(gpu) } else { Err(name) }

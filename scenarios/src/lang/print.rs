@@ -254,6 +254,9 @@ fn gpu_decl(gpu: &GpuDecl) -> String {
     if gpu.retry_cam {
         text += " retry-cam=#true";
     }
+    if gpu.sdma_updates {
+        text += " sdma-updates=#true";
+    }
     text
 }
 

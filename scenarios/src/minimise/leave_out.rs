@@ -143,6 +143,7 @@ pub(super) fn properties(s: &Scenario) -> Vec<Candidate> {
         try_with(&|s| s.gpus[at].vram = 0);
         try_with(&|s| s.gpus[at].hive = None);
         try_with(&|s| s.gpus[at].retry_cam = false);
+        try_with(&|s| s.gpus[at].sdma_updates = false);
     }
     for at in 0..s.regions.len() {
         try_with(&|s| s.regions[at].prot = Prot::RW);

@@ -85,6 +85,7 @@ fn of_gpu(gpu: &GpuDecl) -> usize {
         gpu.vram != 0,
         gpu.hive.is_some(),
         gpu.retry_cam,
+        gpu.sdma_updates,
     ])
 }
 

@@ -128,6 +128,14 @@ pub const ABSENT: &[Absent] = &[
         entry: "xe-alloc-hook-errptr",
         why: "two conventions for errors in pointers; allocation returns a Result here, and there is only one",
     },
+    Absent {
+        entry: "pagemap-provider-unbound",
+        why: "about the code of a driver that is unloaded while another holds its object; drivers here stay loaded",
+    },
+    Absent {
+        entry: "uvm-fatal-fault-reissue",
+        why: "a hole that is filled again before the verdict was a hole: either answer to the fault is right here",
+    },
 ];
 
 /// An entry that nobody has to plant: a specimen has it.

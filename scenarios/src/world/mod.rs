@@ -110,6 +110,7 @@ impl<L: Lab> World<L> {
                 };
                 let mut config = GpuConfig::new(gpu_name(domain), domain as u8, properties);
                 config.retry = decl.xnack.then(|| RetryConfig { cam: decl.retry_cam, ..RetryConfig::default() });
+                config.sdma_updates = decl.sdma_updates;
                 config.vram = (decl.vram > 0).then(|| VramConfig {
                     pagemap: PagemapId(domain as u32),
                     owner: Owner(hives[domain].map_or(1 + domain as u64, |hive| 0x100 + u64::from(hive))),

@@ -93,8 +93,7 @@ impl<P: Platform> Svm<P> {
     ) -> Result<Option<Option<Fence>>, Errno> {
         let range = self.gpusvm.range(handle);
         let flags = range.flags();
-        let gone = (flags.unmapped || flags.partial_unmap) && !P::Kernel::planted(Plant::UnmappedFlagUnchecked);
-        let valid = !gone && self.gpusvm.pages_valid(held, handle);
+        let valid = !flags.unmapped && !flags.partial_unmap && self.gpusvm.pages_valid(held, handle);
         if !valid && !P::Kernel::planted(Plant::SkipPagesValid) {
             note!(P::Kernel, "range {}: invalidated since its pages were collected", range.bytes());
             return Err(Errno::EAGAIN);

@@ -22,7 +22,8 @@ impl<P: Platform> Svm<P> {
         let sl = self.lock_svm();
         let locked = DriverLocked::by::<P>(&sl);
         if self.is_closing(locked) {
-            return Err(Errno::EAGAIN);
+            let fatal = P::Kernel::planted(Plant::UvmStaleCancelAtExit);
+            return Err(if fatal { Errno::EFAULT } else { Errno::EAGAIN });
         }
         let pages = Pages::new(page, page);
         let mut pass = Pass::new(Purpose::Fault, pages);
@@ -55,6 +56,10 @@ impl<P: Platform> Svm<P> {
 
     /// Close: no new work, then what is pending is done here, so that no stopped queue is left behind.
     pub(crate) fn hardened_close(&self) {
+        let idle = P::Kernel::planted(Plant::Mlx5CheckBeforeGrace) && {
+            let _nl = self.gpusvm.notifier_lock();
+            self.hardened.pending.is_empty()
+        };
         {
             let sl = self.lock_svm();
             let locked = DriverLocked::by::<P>(&sl);
@@ -73,8 +78,10 @@ impl<P: Platform> Svm<P> {
             self.hardened.gate.with_mut(|g| g.closing = !P::Kernel::planted(Plant::XeGcRequeueAfterClose));
             drop(nl);
         }
-        if !P::Kernel::planted(Plant::CloseCancelOrder) {
-            self.restore_work.cancel_sync();
+        if !idle && !P::Kernel::planted(Plant::CloseCancelOrder) {
+            if !P::Kernel::planted(Plant::Mlx5FlushMissesDeferred) {
+                self.restore_work.cancel_sync();
+            }
             self.gc_work.cancel_sync();
         }
         let sl = self.lock_svm();

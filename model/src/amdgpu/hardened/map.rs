@@ -174,8 +174,7 @@ impl<P: Platform> Svm<P> {
         let range = self.gpusvm.range(handle);
         let bytes = range.bytes();
         let flags = range.flags();
-        let gone = (flags.unmapped || flags.partial_unmap) && !P::Kernel::planted(Plant::UnmappedFlagUnchecked);
-        if gone || !self.attrs_fit(bytes, window, attrs) {
+        if flags.unmapped || flags.partial_unmap || !self.attrs_fit(bytes, window, attrs) {
             return self.replace(locked, pass, handle);
         }
         // The whole range would become read-only: right only if the whole range is.

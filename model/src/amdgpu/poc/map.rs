@@ -13,7 +13,8 @@ impl<P: Platform> Svm<P> {
     /// `pages_valid` of the driver: neither flag of an unmap, and the framework has the pages mapped.
     fn poc_pages_valid(&self, held: NotifierHeld<'_>, handle: Handle<P>) -> bool {
         let flags = self.gpusvm.range(handle).flags();
-        !flags.unmapped && !flags.partial_unmap && self.gpusvm.pages_valid(held, handle)
+        let gone = (flags.unmapped || flags.partial_unmap) && !P::Kernel::planted(Plant::UnmappedFlagUnchecked);
+        !gone && self.gpusvm.pages_valid(held, handle)
     }
 
     /// Whether the range says it is mapped this way already (step 5; unlocked reads).

@@ -8,7 +8,7 @@ use super::super::{RESTORE_DELAY_MS, Svm};
 use crate::framework::Instance;
 use crate::list::List;
 use crate::note;
-use crate::platform::{Atomic, DelayedWork, Kernel, Plain, Plant, Platform, SpinLock, Work};
+use crate::platform::{Atomic, DelayedWork, Plain, Platform, SpinLock, Work};
 use crate::units::Pages;
 
 /// What a queue entry asks for.
@@ -111,11 +111,8 @@ impl<P: Platform> Svm<P> {
         let cache = self.gpusvm.range_cache();
         let range = self.gpusvm.range(handle);
         let mut q = range.driver.queue.get();
-        let late = !q.in_queue && P::Kernel::planted(Plant::PutBeforeGet);
         if !q.in_queue {
-            if !late {
-                self.gpusvm.range_get(handle);
-            }
+            self.gpusvm.range_get(handle);
             q.in_queue = true;
         }
         q.pending = q.pending.hull(&pages);
@@ -155,9 +152,6 @@ impl<P: Platform> Svm<P> {
         drop(queues);
         if gc {
             self.gc_work.queue();
-        }
-        if late {
-            self.gpusvm.range_get(handle);
         }
         if restore {
             self.restore_work.queue(RESTORE_DELAY_MS);

@@ -60,7 +60,8 @@ impl<P: Platform> Svm<P> {
     /// `range_pages_valid`: neither flag of an unmap, and the framework has the pages mapped.
     fn v8_pages_valid(&self, held: NotifierHeld<'_>, handle: Handle<P>) -> bool {
         let flags = self.gpusvm.range(handle).flags();
-        !flags.unmapped && !flags.partial_unmap && self.gpusvm.pages_valid(held, handle)
+        let gone = (flags.unmapped || flags.partial_unmap) && !P::Kernel::planted(Plant::UnmappedFlagUnchecked);
+        !gone && self.gpusvm.pages_valid(held, handle)
     }
 
     /// `range_is_valid`: mapped with these attribute flags. Whether read-only or not is not compared (race R33). SL held.

@@ -9,7 +9,7 @@ use super::super::range::{Handle, Range};
 use crate::framework::Instance;
 use crate::list::List;
 use crate::note;
-use crate::platform::{Atomic, Kernel, Plain, Plant, Platform, SpinLock, Work};
+use crate::platform::{Atomic, Plain, Platform, SpinLock, Work};
 use crate::units::Pages;
 
 /// `enum amdgpu_svm_range_queue_state`. (The XNACK-off series adds a fourth, for its restore list.)
@@ -70,11 +70,8 @@ impl<P: Platform> Svm<P> {
         let queue = state.work_lock.lock();
         let range = self.gpusvm.range(handle);
         let mut q = range.driver.v8_queue.get();
-        let late = q.state == QueueState::NotQueued && P::Kernel::planted(Plant::PutBeforeGet);
         if q.state == QueueState::NotQueued {
-            if !late {
-                self.gpusvm.range_get(handle);
-            }
+            self.gpusvm.range_get(handle);
             q.state = QueueState::InGc;
         }
         q.pending = q.pending.hull(&pages);
@@ -86,9 +83,6 @@ impl<P: Platform> Svm<P> {
         range.driver.v8_queue.set(q);
         drop(queue);
         self.gc_work.queue();
-        if late {
-            self.gpusvm.range_get(handle);
-        }
     }
 
     /// `dequeue_locked(list)`. GL held.
