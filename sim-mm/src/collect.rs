@@ -14,7 +14,7 @@ use crate::pagetable::{Prot, Pte, block_of};
 use crate::rmap::Moves;
 use crate::space::Inner;
 use interleave::lab::{Gate, Hold, Lab, Span, Visible};
-use model::platform::{EventKind, MigratePfn, MigrateVma, MmuEvent};
+use model::platform::{EventKind, MigratePfn, MigrateVma, MmuEvent, Plant};
 use model::units::{PAGE_SIZE, Pages};
 use model::{Errno, note};
 use std::ops::Range;
@@ -62,7 +62,8 @@ impl<L: Lab> Memory<L> {
             let ours = fault.is_some_and(|fault| (pfn..pfn + count).contains(&fault));
             let takable = |frame: crate::memory::Frame| {
                 let pinned = !frame.shared && frame.refs > 1 + u32::from(ours);
-                frame.refs > 0 && !frame.isolated && (!frame.locked || ours) && !pinned
+                let taken = frame.refs > 0 || L::planted(Plant::DevicePageFreeCountOne);
+                taken && !frame.isolated && (!frame.locked || ours) && !pinned
             };
             let same = seen.generation.is_none_or(|generation| state.frame(pfn).generation == generation);
             if !same || !state.all(pfn, count, takable) {

@@ -133,6 +133,8 @@ struct Hooks {
 /// `struct mmu_notifier_subscriptions`.
 pub(crate) struct Subscriptions<L: Lab> {
     lock: L::SpinLock<()>,
+    /// `non_block_start`: held around a callback that must not sleep, so that sleeping there is seen.
+    non_block: L::SpinLock<()>,
     /// The subscriptions' own sequence numbers, indexed by subscription.
     seqs: L::Visible,
     /// The even sequence number with which the last odd epoch ended: what sleepers wait on.
@@ -171,6 +173,7 @@ impl<L: Lab> Subscriptions<L> {
     pub(crate) fn new(costs: Rc<Tally>) -> Result<Self, Errno> {
         Ok(Subscriptions {
             lock: SpinLock::new("mn_lock", ())?,
+            non_block: SpinLock::new("non_block", ())?,
             seqs: L::Visible::new("invalidate_seq"),
             epoch: L::Gate::new(EPOCH, 2),
             has_itree: Cell::new(false),
@@ -290,7 +293,10 @@ impl<L: Lab> Subscriptions<L> {
             let call = self.hooks.borrow().invalidate.clone();
             let call = call.expect("an interval notifier fires, but nobody dispatches: call on_invalidate first");
             self.costs.add(|costs| costs.callbacks += 1);
-            if call(entry, event, seq) {
+            let awake = (!event.blockable).then(|| self.non_block.lock());
+            let done = call(entry, event, seq);
+            drop(awake);
+            if done {
                 self.returned(&MmuEvent { bytes: event.bytes.clip(&bytes), ..*event });
             } else if event.blockable {
                 L::warn(format_args!("{sub:?} refused a blockable {}", event.kind.name()));

@@ -27,7 +27,7 @@ use crate::Errno;
 use crate::note;
 use crate::platform::{
     Atomic, Cache, DmaAddr, Gpu, Handle, KArray, KAtomic, KCache, KPlain, KShared, KSpinLock, Kernel, Mm, Objects,
-    Plain, Plant, Platform, PteFlags, PteUpdate, RetryFault, Shared, SpinLock,
+    Plain, Platform, PteFlags, PteUpdate, RetryFault, Shared, SpinLock,
 };
 use crate::units::{PAGE_SHIFT, Pages};
 
@@ -271,10 +271,6 @@ impl<P: Platform> VmManager<P> {
 
     /// `amdgpu_svm_lookup_by_pasid`: the instance, with a reference. Any context.
     pub fn lookup_by_pasid(&self, pasid: u32) -> Option<SvmHandle<P>> {
-        if P::Kernel::planted(Plant::PutBeforeGet) {
-            let vm = self.pasids.with(pasid, |vm| vm)?;
-            return self.get_instance(self.vms.get(vm));
-        }
         self.pasids.with(pasid, |vm| self.get_instance(self.vms.get(vm?)))
     }
 

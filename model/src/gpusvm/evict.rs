@@ -24,7 +24,7 @@ impl<P: Ported, R: 'static> GpuSvm<P, R> {
             return Err(Errno::EFAULT);
         }
         let result = self.evict_alive(range, deadline);
-        if result != Err(Errno::ENOMEM) || !P::Kernel::planted(Plant::GpusvmEvictMmLeak) {
+        if !P::Kernel::planted(Plant::GpusvmEvictMmLeak) || result != Err(Errno::ENOMEM) {
             self.mm.mmput();
         }
         note!(P::Kernel, "range_evict: range {} gives {result:?}", self.range(range).bytes());

@@ -120,7 +120,7 @@ impl<P: Platform> Svms<P> {
     }
 
     /// `svm_range_bo_release`.
-    fn bo_release(&self, handle: BoHandle<P>) {
+    pub(super) fn bo_release(&self, handle: BoHandle<P>) {
         let bo = self.bos.get(handle);
         while let Some(range) = self.bo_pop_range(handle) {
             let range = self.range(range);

@@ -69,7 +69,8 @@ impl<P: Platform> Svms<P> {
 
     fn fault_alive(&self, gpu: usize, fault: RetryFault, timestamp: u64) -> Result<Fault, Errno> {
         if !self.mm.mmget_not_zero() {
-            return Ok(Fault::Done);
+            let fatal = P::Kernel::planted(Plant::UvmStaleCancelAtExit);
+            return if fatal { Err(Errno::EFAULT) } else { Ok(Fault::Done) };
         }
         let result = self.fault_mmap(gpu, fault, timestamp);
         self.mm.mmput();

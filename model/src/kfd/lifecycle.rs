@@ -90,7 +90,8 @@ impl<P: Platform> Svms<P> {
 
     /// `kfd_lookup_process_by_mm`, `_by_pasid`: whether the process is in the table; with a reference then.
     pub(super) fn lookup_process(&self) -> bool {
-        self.listed.read_once() && self.refcount.inc_unless_zero()
+        let late = P::Kernel::planted(Plant::PutBeforeGet);
+        self.listed.read_once() && if late { self.refcount.inc_return() > 0 } else { self.refcount.inc_unless_zero() }
     }
 
     /// `kfd_unref_process`: the last one has `WorkFunc::ReleaseProcess` run. Any context.
@@ -131,6 +132,11 @@ impl<P: Platform> Svms<P> {
             }
             self.remove_notifier(range);
             self.range_free(range, true);
+        }
+        while P::Kernel::planted(Plant::UvmSpaceGonePagesStay)
+            && let Some(bo) = { self.bo_list.lock().front() }
+        {
+            self.bo_release(bo);
         }
         self.mm.mmdrop();
         note!(P::Kernel, "kfd process is gone");

@@ -44,10 +44,9 @@ super::mutants! { 0:
     /// The mark of a queued range is cleared when it is done, not when it is taken off.
     RequeueLost("m-requeue-lost") in "hardened":
         LostWork, falls 6 7, by "RST, NOTIF", 2 threads, 1 preemptions;
-    /// A fault's reference to the instance is taken when the lock of the table where it was found has been left. (A queue's
-    /// reference to a range can be late without harm: who queues holds the notifier lock for write, and no worker gets to
-    /// its put without it.)
-    PutBeforeGet("m-put-before-get") in "poc-v1 poc-v8 hardened":
+    /// A reference to the process is taken though the last one may have been put. (A queue's reference to a range can be
+    /// late without harm: who queues holds the notifier lock for write, and no worker gets to its put without it.)
+    PutBeforeGet("m-put-before-get") in "kfd":
         UseAfterFree, falls 4 5, by "GPUF, TEARDOWN", 2 threads, 1 preemptions;
     /// A range that was unmapped is collected and mapped again.
     UnmappedFlagUnchecked("m-unmapped-flag-unchecked") in "poc-v1 poc-v8":

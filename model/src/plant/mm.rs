@@ -21,13 +21,16 @@ super::mutants! { 4:
         ReferenceLeak, falls 12, by "IOCTL", 1 threads, 0 preemptions;
     /// A callback counts an eviction, and then refuses the event.
     HmmNonblockUnwind("hmm-nonblock-unwind") in "poc-v1":
-        Counter, falls 5 6 7, by "OOM reaper", 2 threads, 0 preemptions;
+        Counter, falls 1 5 6 7, by "OOM reaper", 2 threads, 0 preemptions;
     /// That the mm had users a moment ago is enough to register with it.
     HmmDeadFlagHint("hmm-dead-flag-hint") in "poc-v1 poc-v8 hardened":
         Atomicity, falls 1 4 5 9 12, by "IOCTL or GPUF, TEARDOWN", 2 threads, 1 preemptions;
     /// What was set up of a migration that fails is freed as if it had never been told whose it is.
     PpcUvmemFreeUnset("ppc-uvmem-free-unset") in "poc-v8":
         ErrorPath, falls 4 5, by "GPUF or IOCTL, without memory", 1 threads, 0 preemptions;
+    /// A page that is free counts one reference, and so can be taken by who looks at frames.
+    DevicePageFreeCountOne("device-page-free-count-one") in "poc-v8":
+        Aba, falls 3 4 5, by "CPUF, EVICT", 2 threads, 0 preemptions;
     /// The TLB is flushed when entries were told to change, not when they have.
     MigrateLazyBatchOrder("migrate-lazy-batch-order") in "kfd":
         Order, falls 1, by "CPU-A, HW, copy engine", 2 threads, 1 preemptions;

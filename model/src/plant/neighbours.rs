@@ -37,7 +37,10 @@ super::mutants! { 5:
     /// The old notifiers go before the new ones have come.
     UvmNotifierResizeGap("uvm-notifier-resize-gap") in "kfd":
         Stale, falls 1 2 3, by "IOCTL, KSWAPD", 2 threads, 1 preemptions;
-    /// A fault that is served when the file is closed counts as an error of the program.
-    UvmStaleCancelAtExit("uvm-stale-cancel-at-exit") in "hardened":
+    /// With its ranges the process frees their VRAM, whoever still has pages of it.
+    UvmSpaceGonePagesStay("uvm-space-gone-pages-stay") in "kfd":
+        UseAfterFree, falls 4 5 12, by "TEARDOWN, CPUF in a child", 2 threads, 0 preemptions;
+    /// A fault that is served when the mm has gone counts as an error of the program.
+    UvmStaleCancelAtExit("uvm-stale-cancel-at-exit") in "kfd":
         Order, falls 11, by "TEARDOWN, GPUF", 2 threads, 1 preemptions;
 }

@@ -133,6 +133,10 @@ pub const ABSENT: &[Absent] = &[
         why: "about the code of a driver that is unloaded while another holds its object; drivers here stay loaded",
     },
     Absent {
+        entry: "nouveau-dmem-relock",
+        why: "lists are reached through the guard of their lock: to go on without it does not compile",
+    },
+    Absent {
         entry: "uvm-fatal-fault-reissue",
         why: "a hole that is filled again before the verdict was a hole: either answer to the fault is right here",
     },

@@ -37,10 +37,11 @@ pub struct Budget {
 /// The budget that is the same for all.
 pub const BUDGET: Budget = Budget {
     rounds: &[
-        Round { executions: 40, failures: 0, strategy: StrategyHint::FewestPreemptions },
+        Round { executions: 4, failures: 0, strategy: StrategyHint::FewestPreemptions },
+        Round { executions: 120, failures: 0, strategy: StrategyHint::Exhaustive },
         Round { executions: 60, failures: 0, strategy: StrategyHint::Pos { seed: 1 } },
         Round { executions: 120, failures: 1, strategy: StrategyHint::FewestPreemptions },
-        Round { executions: 300, failures: 0, strategy: StrategyHint::Exhaustive },
+        Round { executions: 300, failures: 0, strategy: StrategyHint::FewestPreemptions },
         Round { executions: 300, failures: 0, strategy: StrategyHint::Pos { seed: 2 } },
         Round { executions: 3000, failures: 0, strategy: StrategyHint::Exhaustive },
     ],

@@ -22,8 +22,7 @@ impl<P: Platform> Svm<P> {
         let sl = self.lock_svm();
         let locked = DriverLocked::by::<P>(&sl);
         if self.is_closing(locked) {
-            let fatal = P::Kernel::planted(Plant::UvmStaleCancelAtExit);
-            return Err(if fatal { Errno::EFAULT } else { Errno::EAGAIN });
+            return Err(Errno::EAGAIN);
         }
         let pages = Pages::new(page, page);
         let mut pass = Pass::new(Purpose::Fault, pages);
@@ -57,6 +56,7 @@ impl<P: Platform> Svm<P> {
     /// Close: no new work, then what is pending is done here, so that no stopped queue is left behind.
     pub(crate) fn hardened_close(&self) {
         let idle = P::Kernel::planted(Plant::Mlx5CheckBeforeGrace) && {
+            let _sl = self.lock_svm();
             let _nl = self.gpusvm.notifier_lock();
             self.hardened.pending.is_empty()
         };
