@@ -82,7 +82,7 @@ pub(super) fn museum(args: &MuseumArgs, terminal: &Terminal, stop: &Arc<AtomicBo
     progress.clear();
     let exhibits: Vec<Exhibit> = exhibits.into_iter().flatten().collect();
     if args.markdown {
-        terminal.print(&markdown(&exhibits, &ground));
+        terminal.print(&markdown(&exhibits, &ground, began.elapsed()));
     } else if args.json {
         terminal.print(&to_json(&json(&exhibits, &ground)));
     } else {

@@ -157,3 +157,21 @@ pub const NATIVE: &[Native] = &[
     Native { entry: "rfc-unmap-while-restoring", design: Design::PocV1, scenario: "restore-vs-munmap" },
     Native { entry: "rfc-gc-double-add", design: Design::PocV8, scenario: "mremap-vram" },
 ];
+
+/// Why a planted bug is missed, as far as that is known. The chapter tells it of those that are missed.
+pub const HOLES: &[Absent] = &[
+    Absent {
+        entry: "kfd-vma-gone-stale-fault",
+        why: "comes to pass, and nothing falls: no invariant says that a fault raised while the memory was there must not be \
+              refused",
+    },
+    Absent {
+        entry: "kfd-cpu-fault-other-mm",
+        why: "the simulated mm does not check that the mmap_lock it is shown is its own",
+    },
+    Absent {
+        entry: "kfd-fence-rcu-no-ref",
+        why: "where the last page goes while its buffer object is picked, kfd warns (I9) without any bug, and what falls anyway \
+              does not count",
+    },
+];
