@@ -19,7 +19,7 @@ const SHORT: &[Plant] = &[
     Plant::SkipTlbFlush,
     Plant::DoubleQuiesceSingleResume,
     Plant::BusyNoNewSeq,
-    Plant::KfdMmapLockModeMismatch,
+    Plant::OdpNonblockMissedUnlock,
     Plant::RangeEndOffByOne,
     Plant::XeFlagsMaskGarbage,
 ];
