@@ -615,6 +615,7 @@ pub(crate) fn run_once(program: &dyn Program) -> Ended {
 fn finish() {
     set_work_runner(None);
     with(|exec| {
+        exec.at_once_left = None;
         exec.mode = Mode::Sequential;
         exec.current = crate::engine::object::NOBODY;
     });

@@ -67,8 +67,8 @@ pub(crate) struct Exec {
     pub(crate) grace: Grace,
     /// Whether the last attempt in sequential context was successful.
     tried_at_once: bool,
-    /// Operations in sequential context, of this execution.
-    ops_at_once: u32,
+    /// Operations that this execution may still do in sequential context. Without an execution nobody counts.
+    pub(crate) at_once_left: Option<u32>,
     pub(crate) queues: Vec<Queue>,
     /// Virtual time in milliseconds.
     pub(crate) now_ms: u64,
@@ -131,8 +131,15 @@ pub(crate) fn visible(op: Op, place: &'static Location<'static>) {
     let then = with(|exec| match exec.mode {
         Mode::Sequential => {
             exec.at_once(&op);
-            exec.ops_at_once = exec.ops_at_once.saturating_add(1);
-            if exec.ops_at_once == MOST_AT_ONCE && !std::thread::panicking() { Then::Endless } else { Then::GoOn }
+            match exec.at_once_left.as_mut() {
+                // Unwinding goes on without a bound.
+                Some(0) if !std::thread::panicking() => Then::Endless,
+                Some(left) => {
+                    *left = left.saturating_sub(1);
+                    Then::GoOn
+                }
+                None => Then::GoOn,
+            }
         }
         Mode::Ending => Then::GoOn,
         // A guard or a destructor on the way of a panic: leaving the stack now would never end well.
@@ -242,7 +249,7 @@ impl Exec {
             items: Vec::new(),
             grace: Grace::new(),
             tried_at_once: false,
-            ops_at_once: 0,
+            at_once_left: None,
             queues: Vec::new(),
             now_ms: 0,
             retries: [0; MAX_ACTORS],
@@ -291,7 +298,7 @@ impl Exec {
         self.queues.clear();
         self.now_ms = 0;
         self.bounded.times = 0;
-        self.ops_at_once = 0;
+        self.at_once_left = Some(MOST_AT_ONCE);
         self.retries = [0; MAX_ACTORS];
         self.failed = [0; MAX_ACTORS];
         self.late_steps = 0;
