@@ -18,6 +18,7 @@ mod races;
 mod report;
 mod suite;
 mod suites;
+mod touch;
 mod wild;
 
 use std::process::ExitCode;

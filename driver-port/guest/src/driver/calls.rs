@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)] // system calls that change mappings
 
-use super::touch;
+use crate::touch;
 use model::units::Bytes;
 use scenarios::conform::Part;
 use scenarios::lang::{Advice, Area, OpKind, Prot, Region, RegionKind};

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)] // swapon
 
-use super::touch;
+use crate::touch;
 use std::fs;
 use std::io::{self, Seek, SeekFrom, Write};
 

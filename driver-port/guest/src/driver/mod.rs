@@ -10,7 +10,7 @@
 //! | `fit` | what of a scenario the machine can run |
 //! | `run` | a run in the kernel, step by step |
 //! | `process` | the processes that do the steps |
-//! | `calls`, `touch` | operations as system calls, loads and stores |
+//! | `calls` | operations as system calls, loads and stores |
 //! | `vm` | a VM on the software GPU in the words of scenarios |
 //! | `parallel` | both CPUs at work |
 //! | `known` | differences that are explained |
@@ -25,7 +25,6 @@ mod page;
 mod parallel;
 mod process;
 mod run;
-mod touch;
 mod vm;
 
 pub(crate) use calls::pages_of;

@@ -9,7 +9,8 @@ use super::op::{
     ADVICE, ARENA, Advice, Ask, BASE, FILE_PAGES, FILES, Op, PAGE, Program, Rights, Span, Uffd, WORLD, What, Who,
 };
 use super::seen::{Event, Kind, Outcome, Page, Seen, Slot, Space, Vma};
-use super::sys::{self, Board, RawEvent, RawPages, RawVma, Watcher, check};
+use super::sys::{Board, RawEvent, RawPages, RawVma, Watcher, check};
+use crate::touch;
 use std::io;
 
 /// What both notifiers report.
@@ -70,7 +71,7 @@ impl Kernel {
     /// # Errors
     /// The module is not loaded, or memory is short.
     pub(crate) fn new() -> io::Result<Self> {
-        sys::catch_faults()?;
+        touch::catch_faults()?;
         let watchers = (0..WATCHERS).map(|_| Watcher::open()).collect::<io::Result<_>>()?;
         Ok(Kernel { watchers, board: Board::new(BOARD)? })
     }
@@ -420,8 +421,8 @@ impl<'a> Subject<'a> {
 
     fn perform(&mut self, op: Op) -> Raw {
         match op {
-            Op::Load(page) => Raw::access(sys::load(BASE + page * PAGE), true),
-            Op::Store(page, value) => Raw::access(sys::store(BASE + page * PAGE, value).map(|()| 0), false),
+            Op::Load(page) => Raw::access(touch::load(BASE + page * PAGE), true),
+            Op::Store(page, value) => Raw::access(touch::store(BASE + page * PAGE, value).map(|()| 0), false),
             Op::Hmm(span, ask) => self.hmm(span, ask),
             Op::Exclusive(page) => {
                 Raw::of(self.kernel.watchers[self.watcher].exclusive(BASE + page * PAGE).map(|()| 0))
