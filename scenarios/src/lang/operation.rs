@@ -240,6 +240,36 @@ impl Advice {
     }
 }
 
+/// The area of an operation, to look at or to change: as the reference to the operation is.
+macro_rules! area_of {
+    ($op:expr) => {
+        match $op {
+            OpKind::SetAttr { area, .. }
+            | OpKind::GetAttr { area, .. }
+            | OpKind::ResetAttr { area, .. }
+            | OpKind::Munmap { area }
+            | OpKind::Mmap { area, .. }
+            | OpKind::Mprotect { area, .. }
+            | OpKind::Store { area, .. }
+            | OpKind::Load { area, .. }
+            | OpKind::Dontneed { area }
+            | OpKind::Migrate { area }
+            | OpKind::Mremap { area, .. }
+            | OpKind::Advise { area, .. }
+            | OpKind::Read { area, .. }
+            | OpKind::Write { area, .. }
+            | OpKind::Add { area, .. }
+            | OpKind::Copy { area, .. } => Some(area),
+            OpKind::Fork { .. }
+            | OpKind::After { .. }
+            | OpKind::EvictVram { .. }
+            | OpKind::Close { .. }
+            | OpKind::Fini { .. }
+            | OpKind::Exit => None,
+        }
+    };
+}
+
 impl OpKind {
     /// The node name in scenario files.
     pub const fn name(&self) -> &'static str {
@@ -271,58 +301,12 @@ impl OpKind {
 
     /// The part of the address space it names, if it names one; of [`OpKind::Copy`] and [`OpKind::Mremap`] the source.
     pub const fn area(&self) -> Option<&Area> {
-        match self {
-            OpKind::SetAttr { area, .. }
-            | OpKind::GetAttr { area, .. }
-            | OpKind::ResetAttr { area, .. }
-            | OpKind::Munmap { area }
-            | OpKind::Mmap { area, .. }
-            | OpKind::Mprotect { area, .. }
-            | OpKind::Store { area, .. }
-            | OpKind::Load { area, .. }
-            | OpKind::Dontneed { area }
-            | OpKind::Migrate { area }
-            | OpKind::Mremap { area, .. }
-            | OpKind::Advise { area, .. }
-            | OpKind::Read { area, .. }
-            | OpKind::Write { area, .. }
-            | OpKind::Add { area, .. }
-            | OpKind::Copy { area, .. } => Some(area),
-            OpKind::Fork { .. }
-            | OpKind::After { .. }
-            | OpKind::EvictVram { .. }
-            | OpKind::Close { .. }
-            | OpKind::Fini { .. }
-            | OpKind::Exit => None,
-        }
+        area_of!(self)
     }
 
     /// The same, to change it.
     pub const fn area_mut(&mut self) -> Option<&mut Area> {
-        match self {
-            OpKind::SetAttr { area, .. }
-            | OpKind::GetAttr { area, .. }
-            | OpKind::ResetAttr { area, .. }
-            | OpKind::Munmap { area }
-            | OpKind::Mmap { area, .. }
-            | OpKind::Mprotect { area, .. }
-            | OpKind::Store { area, .. }
-            | OpKind::Load { area, .. }
-            | OpKind::Dontneed { area }
-            | OpKind::Migrate { area }
-            | OpKind::Mremap { area, .. }
-            | OpKind::Advise { area, .. }
-            | OpKind::Read { area, .. }
-            | OpKind::Write { area, .. }
-            | OpKind::Add { area, .. }
-            | OpKind::Copy { area, .. } => Some(area),
-            OpKind::Fork { .. }
-            | OpKind::After { .. }
-            | OpKind::EvictVram { .. }
-            | OpKind::Close { .. }
-            | OpKind::Fini { .. }
-            | OpKind::Exit => None,
-        }
+        area_of!(self)
     }
 
     /// The other part of the address space that it names.
