@@ -1,5 +1,5 @@
 //! The worked examples of spec amdgpu-svm, appendix D, on the whole machine: driver, framework, mm and GPU. (D1 to D4
-//! at the level of the attribute tree alone are in `model/tests/attr_examples.rs`.)
+//! at the level of the attribute tree alone are in `model/tests/attr/examples.rs`.)
 
 use interleave::Sim;
 use model::Errno;

@@ -194,7 +194,7 @@ fn an_error_of_mapping_ends_the_call_and_the_tree_keeps_the_rest() {
         assert_eq!(m.nodes(), 1, "{errno}");
         assert!(!m.on_gpu(0x100), "{errno}");
     }
-    // What only the framework can answer (ENOENT, EPERM, EIO, EINVAL) is in `model/tests/gpusvm_find_or_insert.rs`.
+    // What only the framework can answer (ENOENT, EPERM, EIO, EINVAL) is in `model/tests/gpusvm/find_or_insert.rs`.
 }
 
 #[test]

@@ -42,7 +42,7 @@
 //!
 //! # What is checked, and what the lab cannot tell yet
 //!
-//! `tests/pagemap` has every step, every error and random programs, with contents, in one thread; `tests/pagemap_sim` has the
+//! `tests/pagemap` has every step, every error and random programs, with contents, in one thread; `tests/pagemap/simulated` has the
 //! reference counts in every interleaving. Open until the simulators have device memory: pages, faults and copies in
 //! interleavings. And for as long as loom has no clock, a timeslice that is not 0 never ends there.
 //!

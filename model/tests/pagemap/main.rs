@@ -5,13 +5,14 @@
 //! kernel, with contents that are looked at. What this cannot show is what two threads do to each other between the steps; the
 //! one other side there is steps in at named points.
 
-#[path = "../gpusvm_script/mod.rs"]
+#[path = "../gpusvm/script/mod.rs"]
 mod gpusvm_script;
 
 mod evict;
 mod machine;
 mod random;
 mod ranges;
+mod simulated;
 mod to_device;
 mod to_ram;
 

@@ -1,7 +1,6 @@
 //! A kernel for tests of data structures: the lab's, used sequentially, with three things to look at and to turn:
 //! warnings are collected and returned from (as a real kernel does, so that "and changes nothing" can be claimed), live
 //! objects are counted, and allocations can be made to fail.
-#![allow(dead_code)] // each test file uses a part
 
 use interleave::Sim;
 use model::Errno;

@@ -1,7 +1,6 @@
 //! `poc-v8`: the ioctl's operations, the notifier's two phases, the GC and what attributes take back.
 
-mod v8_machine;
-
+use crate::machine::*;
 use interleave::Sim;
 use model::Errno;
 use model::amdgpu::uapi::{AMDGPU_SVM_OP_GET_ATTR, AMDGPU_SVM_OP_RESET_ATTR, AMDGPU_SVM_OP_SET_ATTR};
@@ -11,7 +10,6 @@ use model::attr::{Access, Uapi, UapiAttr};
 use model::platform::VmaFlags;
 use model::units::{Bytes, Pages};
 use std::rc::Rc;
-use v8_machine::*;
 
 const EXEC: UapiAttr = AttrTypeV4::GpuExec.with(1);
 

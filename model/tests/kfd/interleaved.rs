@@ -1,10 +1,8 @@
 //! The KFD design against an address space that changes under it: every interleaving.
 
-mod kfd_support;
-
+use crate::support::{BASE, World, pages};
 use interleave::lab::{Invariant, Violation};
 use interleave::{Config, End, Execution, Launch, Program, explore};
-use kfd_support::{BASE, World, pages};
 use model::attr::{AttrType::*, Flags, UapiAttr};
 use model::platform::{FaultTime, Plant, RetryFault};
 use model::units::PAGE_SIZE;

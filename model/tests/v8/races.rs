@@ -1,14 +1,12 @@
 //! The races that `poc-v8` has by being a faithful port, each found by exploration; and the control that what looks alike
 //! and is none is not found.
 
-mod v8_machine;
-
+use crate::machine::*;
 use interleave::lab::{Invariant, Lab, Violation};
 use interleave::{Config, End, Execution, Launch, Limits, Outcome, Program, Sim, Strategy, explore};
 use model::attr::v4::AttrTypeV4;
 use model::platform::{Completion, FaultTime};
 use std::rc::Rc;
-use v8_machine::*;
 
 type Act = fn(&Machine);
 

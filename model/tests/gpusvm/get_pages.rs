@@ -1,8 +1,6 @@
 //! get_pages of the drm_gpusvm port against invalidations at every point of it (spec drm-gpusvm 9, 10).
 
-mod gpusvm_script;
-
-use gpusvm_script::*;
+use crate::script::*;
 use model::Errno;
 use model::gpusvm::{Ctx, HMM_TIMEOUT_MS};
 use model::platform::{DmaDirection, EventKind, MmuEvent, Plant};

@@ -1,8 +1,5 @@
 //! A machine for the KFD design: one process, one or more simulated GPUs that count what they are asked for.
 
-// Each test file uses a part of this.
-#![allow(dead_code)]
-
 use interleave::Sim;
 use interleave::lab::{Invariant, Lab, Violation};
 use model::Errno;

@@ -1,7 +1,6 @@
 //! `poc-v8`'s fault path, step by step: what each check does, and in which order they come.
 
-mod v8_machine;
-
+use crate::machine::*;
 use interleave::Sim;
 use model::Errno;
 use model::amdgpu::{Design, Svm, SvmConfig};
@@ -13,7 +12,6 @@ use sim_gpu::inject::Point;
 use sim_gpu::{GpuConfig, GpuVm, Kfd, properties};
 use sim_mm::AddressSpace;
 use std::rc::Rc;
-use v8_machine::*;
 
 fn plain() -> Rc<Machine> {
     let m = machine(0x20);

@@ -1,9 +1,7 @@
 //! The attribute tree against a map that knows every page by itself: set, get, clear and lookup, XNACK on and off, with
 //! allocations that fail, at the bottom, in the middle and at the very top of the address space.
 
-mod attr_probe;
-
-use attr_probe::Probe;
+use crate::probe::Probe;
 use model::Errno;
 use model::attr::{Access, AttrChange, AttrTree, AttrType, Attrs, Flags, Location, Segment, Trigger, UapiAttr};
 use model::units::Pages;

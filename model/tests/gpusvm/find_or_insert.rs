@@ -1,8 +1,6 @@
 //! find_or_insert of the drm_gpusvm port, step by step (spec drm-gpusvm 5, 6, 7).
 
-mod gpusvm_script;
-
-use gpusvm_script::*;
+use crate::script::*;
 use model::Errno;
 use model::gpusvm::{Config, Ctx, TreeAccess};
 use model::platform::{EventKind, VmaFlags};

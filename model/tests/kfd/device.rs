@@ -1,9 +1,7 @@
 //! The KFD design and device memory: migration, shared buffer objects, CPU faults, eviction (spec kfd-svm 10).
 
-mod kfd_support;
-
+use crate::support::{BASE, World, pages};
 use interleave::Sim;
-use kfd_support::{BASE, World, pages};
 use model::attr::{AttrType::*, Flags, UapiAttr};
 use model::kfd::inspect::RangeView;
 use model::platform::{FaultTime, RetryFault};

@@ -1,9 +1,7 @@
 //! The KFD design, events that are no UNMAP, the restore work, and what each costs (spec kfd-svm 6, 12, 13, 14).
 
-mod kfd_support;
-
+use crate::support::{BASE, Costs, World, pages};
 use interleave::Sim;
-use kfd_support::{BASE, Costs, World, pages};
 use model::attr::{AttrType::*, Flags, UapiAttr};
 use model::units::PAGE_SIZE;
 use sim_gpu::Access as Wave;

@@ -1,8 +1,6 @@
 //! The interval tree against a `BTreeMap`, and what it does with misuse and corruption.
 
-mod attr_probe;
-
-use attr_probe::{Probe, ProbeCache};
+use crate::probe::{Probe, ProbeCache};
 use model::platform::{Cache, Handle, Kernel, Objects, Plain};
 use model::tree::{IntervalTree, TreeLink, TreeNode};
 use proptest::prelude::*;

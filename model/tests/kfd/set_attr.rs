@@ -1,11 +1,9 @@
 //! The KFD design, SET_ATTR and GET_ATTR: the transaction, who is mapped, what is answered (spec kfd-svm 3, peer-tests
 //! 0.4).
 
-mod kfd_support;
-
+use crate::support::{BASE, Costs, RW, World, pages};
 use interleave::lab::Invariant;
 use interleave::{Config, End, Execution, Launch, Program, explore};
-use kfd_support::{BASE, Costs, RW, World, pages};
 use model::Errno;
 use model::attr::{AttrType::*, Flags, UapiAttr};
 use model::kfd::{LOCATION_SYSMEM, LOCATION_UNDEFINED};

@@ -1,9 +1,7 @@
 //! Random programs over the drm_gpusvm port, with invalidations landing inside its calls. After every step the world
 //! has to agree with itself: what is valid names the CPU's pages, what is not valid is not mapped, and nothing leaks.
 
-mod gpusvm_script;
-
-use gpusvm_script::*;
+use crate::script::*;
 use model::Errno;
 use model::gpusvm::{Config, Ctx, TreeAccess};
 use model::platform::{EventKind, MmuEvent};

@@ -1,6 +1,5 @@
 //! One process, one GPU that retries faults, one instance of `poc-v8`: the real mm and the real page tables, and a fault
 //! machinery and VRAM that say what the test wants.
-#![allow(dead_code)] // every test file uses a part of it
 
 use interleave::Sim;
 use model::Errno;

@@ -1,9 +1,7 @@
 //! The KFD design, UNMAP: how a range splits in the callback, and what the deferred work makes of it (spec kfd-svm 5).
 
-mod kfd_support;
-
+use crate::support::{World, pages};
 use interleave::Sim;
-use kfd_support::{World, pages};
 use model::kfd::WorkOp::{self, AddRange, UnmapRange, UpdateRangeNotifier};
 
 /// One row of the table: the munmap, what the range keeps, its children, what is queued, the ranges afterwards.

@@ -1,10 +1,8 @@
 //! The KFD design, retry faults: the checks in their order (spec kfd-svm 7), and ranges for addresses that no SET_ATTR
 //! named (3.3).
 
-mod kfd_support;
-
+use crate::support::{BASE, RW, World, pages};
 use interleave::Sim;
-use kfd_support::{BASE, RW, World, pages};
 use model::Errno;
 use model::attr::{AttrType::*, UapiAttr};
 use model::platform::{FaultTime, RetryFault};

@@ -1,8 +1,6 @@
 //! The list against a `VecDeque`, and what it does with misuse and corruption.
 
-mod attr_probe;
-
-use attr_probe::{Probe, ProbeCache};
+use crate::probe::{Probe, ProbeCache};
 use model::list::{List, ListLink, ListNode};
 use model::platform::{Cache, Handle, Kernel, Objects, Plain};
 use proptest::prelude::*;

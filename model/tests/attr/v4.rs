@@ -1,8 +1,6 @@
 //! The UAPI of V4 and later, on the attribute tree alone: what SET refuses, what it means, what GET answers, what triggers.
 
-mod attr_probe;
-
-use attr_probe::Probe;
+use crate::probe::Probe;
 use model::Errno;
 use model::attr::v4::{ACCESS_ALLOW_MIGRATE, ACCESS_IN_PLACE, ACCESS_INACCESSIBLE, AttrTypeV4, Shown};
 use model::attr::{Access, AttrTree, Attrs, Flags, Location, Trigger, Uapi, UapiAttr, check_pages, request_pages};

@@ -1,9 +1,7 @@
 //! The attribute tree: worked examples D1 to D4 of the specification, what looks odd and is meant, and what running out
 //! of memory does.
 
-mod attr_probe;
-
-use attr_probe::Probe;
+use crate::probe::Probe;
 use model::Errno;
 use model::attr::{
     Access, AttrChange, AttrTree, AttrType, Attrs, Flags, Location, Trigger, UapiAttr, applied, check_get_type,

@@ -1,8 +1,6 @@
 //! Removal, references, teardown and the invalidate wrapper of the drm_gpusvm port (spec drm-gpusvm 4, 11, 12, 15).
 
-mod gpusvm_script;
-
-use gpusvm_script::*;
+use crate::script::*;
 use model::Errno;
 use model::gpusvm::{ChunkSizes, Config, TreeAccess};
 use model::platform::{Atomic, EventKind, Handle, MmuEvent};
