@@ -1,8 +1,6 @@
 //! The page table against a naive one: a list of what every page translates to, and what the hardware sees of it.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use model::platform::{DmaAddr, PteFlags, PteUpdate};
 use model::units::Pages;
 use proptest::prelude::*;

@@ -1,8 +1,6 @@
 //! What an access of a wave sees: values, stale translations, faults, and memory that it must not reach.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use interleave::lab::Invariant;
 use model::platform::{DmaAddr, DmaDirection};
 use sim_gpu::{FaultKind, Via};

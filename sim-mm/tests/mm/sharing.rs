@@ -1,9 +1,7 @@
 //! fork, mremap, files, shared memory, swap, collapse: the events they send and what the memory is afterwards (spec
 //! mm-events 2, row by row).
 
-mod common;
-
-use common::{BASE, MIB2, RW, World, pages, world};
+use crate::common::{BASE, MIB2, RW, World, pages, world};
 use model::Errno;
 use model::platform::EventKind::{Clear, ProtectionPage, Unmap};
 use model::platform::VmaFlags;

@@ -1,8 +1,6 @@
 //! Stopping and starting queues: nesting, several devices, errors, and accesses in flight.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use interleave::Sim;
 use interleave::lab::{Invariant, Lab, Violation};
 use model::Errno;

@@ -1,8 +1,6 @@
 //! DMA mappings: neighbours, lifetimes, balance.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use interleave::lab::Invariant;
 use model::Errno;
 use model::platform::DmaDirection;

@@ -1,8 +1,6 @@
 //! The interval notifier protocol, rule by rule, on one thread.
 
-mod common;
-
-use common::{BASE, RW, World, falls, pages, world};
+use crate::common::{BASE, RW, World, falls, pages, world};
 use interleave::lab::Invariant;
 use model::Errno;
 use model::platform::EventKind::{Clear, Unmap};

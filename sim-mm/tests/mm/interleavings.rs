@@ -1,8 +1,6 @@
 //! What holds in every interleaving, and what a driver that breaks the protocol gets.
 
-mod common;
-
-use common::{AtRest, BASE, RW, World, always, must, pages, sometimes, world};
+use crate::common::{AtRest, BASE, RW, World, always, must, pages, sometimes, world};
 use interleave::lab::{Gate, Invariant, Lab};
 use interleave::{Launch, Sim};
 use model::Errno;
@@ -40,7 +38,7 @@ struct Device {
 impl Device {
     fn new(count: u64, asks: bool) -> Rc<Self> {
         let memory = sim_mm::Memory::new();
-        let mm = common::Space::new(&memory, 0, Options::default()).unwrap();
+        let mm = crate::common::Space::new(&memory, 0, Options::default()).unwrap();
         let world = World { memory, mm, calls: Rc::default(), inside: Rc::default() };
         world.region(pages(0, count));
         let sub = world.listen(0, pages(0, count));

@@ -1,8 +1,6 @@
 //! The GPU's own memory: who gets it, who must make room, and what an access to it reaches.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use interleave::Sim;
 use interleave::lab::{Invariant, Lab, Violation};
 use model::Errno;

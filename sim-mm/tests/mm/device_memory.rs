@@ -1,11 +1,9 @@
 //! Pages that move to a device's memory and back: entries, events, references, contents.
 
-mod common;
-
-use common::device::{
+use crate::common::device::{
     DATA, DEVICE, GPU, Log, OWNER, PEER, PEER_OWNER, SYSTEM, evict, hmm, moved, to_device, with_gpus,
 };
-use common::{BASE, MIB2, NONE, RO, RW, World, pages, world};
+use crate::common::{BASE, MIB2, NONE, RO, RW, World, pages, world};
 use model::Errno;
 use model::platform::EventKind::{Clear, Migrate, ProtectionVma, Unmap};
 use model::platform::{DeviceMemory, HmmRequest, MigratePfn, MigrateSelect, MigrateVma, Mm, Owner, VmaFlags};

@@ -1,10 +1,8 @@
 //! Device migration against everything else: what holds in every interleaving, and that partial-order reduction leaves
 //! nothing out.
 
-mod common;
-
-use common::device::{DATA, GPU, Log, OWNER, SYSTEM, evict, hmm, to_device_at, with_gpus};
-use common::{AtRest, BASE, Play, RW, Space, World, always, must, pages, sometimes, world};
+use crate::common::device::{DATA, GPU, Log, OWNER, SYSTEM, evict, hmm, to_device_at, with_gpus};
+use crate::common::{AtRest, BASE, Play, RW, Space, World, always, must, pages, sometimes, world};
 use interleave::lab::{Invariant, Lab, Violation};
 use interleave::{Config, End, Launch, Limits, Sim, Strategy, explore};
 use model::platform::{DeviceMemory, HmmRequest, MigratePfn, MigrateSelect, MigrateVma, Mm, Owner};

@@ -1,8 +1,6 @@
 //! What the interleavings of a wave with a driver show: the right order is safe, each omission is seen.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use interleave::Sim;
 use interleave::lab::{Invariant, Lab, Violation};
 use model::units::Pages;

@@ -1,8 +1,6 @@
 //! XNACK on: what becomes of a fault, in which order, and what the driver can know of it.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use interleave::Sim;
 use interleave::lab::{Invariant, Lab, Violation};
 use model::platform::{DmaAddr, FaultTime, Mutex, PteFlags, PteUpdate, RetryFault};

@@ -1,8 +1,6 @@
 //! Page-table updates: huge leaves, late PDEs, errors.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use interleave::lab::Invariant;
 use model::Errno;
 use model::platform::{DmaAddr, PteFlags, PteUpdate};

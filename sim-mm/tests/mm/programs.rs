@@ -1,9 +1,7 @@
 //! Random programs of system calls and accesses against a naive page map, with a device mirror that follows the events.
 
-mod common;
-
-use common::device::{GPU, OWNER, SYSTEM, evict, to_device, with_gpus};
-use common::{BASE, RO, RW, World, world};
+use crate::common::device::{GPU, OWNER, SYSTEM, evict, to_device, with_gpus};
+use crate::common::{BASE, RO, RW, World, world};
 use model::platform::{HmmPfn, HmmRange, HmmRequest, MigrateSelect, Mm, Owner, VmaFlags};
 use model::units::{Bytes, PAGE_SIZE};
 use proptest::prelude::*;

@@ -1,8 +1,6 @@
 //! System calls, accesses and the events they send.
 
-mod common;
-
-use common::{BASE, MIB2, NONE, RO, RW, World, falls, pages, world};
+use crate::common::{BASE, MIB2, NONE, RO, RW, World, falls, pages, world};
 use interleave::lab::Invariant;
 use model::Errno;
 use model::platform::EventKind::{Clear, ProtectionVma, Release, Unmap};

@@ -1,8 +1,6 @@
 //! The copy engine: jobs come later, in order, and who does not wait for the fence sees it.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use interleave::Sim;
 use interleave::lab::{Invariant, Lab, Violation};
 use model::Errno;

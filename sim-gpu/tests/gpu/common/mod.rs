@@ -1,5 +1,4 @@
 //! A machine with one process, one or more GPUs, and memory in which every page holds its own number.
-#![allow(dead_code)] // every test file uses a part of it
 
 use interleave::lab::Violation;
 use interleave::{Config, End, Execution, Launch, Outcome, Program, Sim, Strategy, explore};

@@ -2,9 +2,7 @@
 //! reduction leaves out interleavings that matter: the reduced search must come to every outcome of schedules drawn at
 //! random, and of as much of the full search as there is time for.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use interleave::{Config, End, Execution, Launch, Limits, Program, Strategy, explore};
 use model::platform::{CopyJob, DeviceMemory, FaultTime, PagemapId, RetryFault};
 use sim_gpu::{FaultVerdict, RetryConfig, VramConfig};

@@ -2,9 +2,7 @@
 //! interleavings that matter: the reduced search must come to every outcome of the full one, or of as much of the full
 //! one as there is time for.
 
-mod common;
-
-use common::{BASE, Play, RW, World, pages, world};
+use crate::common::{BASE, Play, RW, World, pages, world};
 use interleave::{Config, End, Limits, Strategy, explore};
 use model::platform::{HmmPfn, HmmRange, HmmRequest, Mm, Owner};
 use model::units::Bytes;
@@ -128,7 +126,7 @@ fn outcomes(
             });
         }
         let all = all.clone();
-        let at_rest: common::AtRest = Box::new(move |world| {
+        let at_rest: crate::common::AtRest = Box::new(move |world| {
             let calls: Vec<_> = world.calls.borrow().iter().map(|call| (call.kind, call.seq)).collect();
             let there = (world.mm.peek_mapped(ELSEWHERE / 4096), world.mm.peek_word(ELSEWHERE));
             let page = (world.mm.peek_pte(BASE / 4096), world.mm.peek_word(BASE), there);
